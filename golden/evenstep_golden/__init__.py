@@ -1,0 +1,1 @@
+"""Golden model: quantizers, training, exact folding and the integer reference."""

@@ -1,0 +1,163 @@
+"""Geometry of an engine: every number that its gateware is generated from."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+from evenstep.checks import check_choice, check_int
+from evenstep.spec.digits import digit_count
+
+__all__ = ["COUNTERS", "PRESETS", "THRESHOLD_STYLES", "Geometry"]
+
+THRESHOLD_STYLES = ("bank", "search")
+COUNTERS = ("portable",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Parameters of an engine of R x C x K processing lanes.
+
+    Parameters
+    ----------
+    rows, columns, lanes : int
+        Array of `rows` (R, input vectors at once, 1 to 64) x `columns` (C, output channels, 1 to 256) processing
+        elements of `lanes` lanes (K, 1 to 1024).
+    weight_bits, act_bits : int
+        Native widths W and A of a lane's weight and activation, 1 to 8.
+    output_bits : int
+        Width N of the threshold unit's codes, 1 to 8. Layers with narrower codes run as they are.
+    max_weight_bits : int
+        Widest weight codes that can run, as digits, `weight_bits` to 16.
+    accumulator_bits : int
+        Width of the unsigned dot products, 4 to 31. Results are one bit wider, and signed.
+    threshold_style : str
+        ``"bank"``: 2**N - 1 comparators; ``"search"``: N comparators, one after the other.
+    counter : str
+        Structure that counts ones, one of `COUNTERS`.
+    program_depth, weight_depth, act_depth, result_depth, threshold_depth : int
+        Words of the memories: 32-bit program words, C x K x W-bit weight words, R banks of K x A-bit activation
+        words, R banks of raw results, channels with thresholds.
+    max_passes : int
+        Passes over the inputs that one layer may take.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is of the wrong kind or out of range.
+    """
+
+    rows: int = 1
+    columns: int = 8
+    lanes: int = 16
+    weight_bits: int = 2
+    act_bits: int = 2
+    output_bits: int = 2
+    max_weight_bits: int = 0
+    accumulator_bits: int = 22
+    threshold_style: str = "bank"
+    counter: str = "portable"
+    program_depth: int = 256
+    weight_depth: int = 4096
+    act_depth: int = 512
+    result_depth: int = 64
+    threshold_depth: int = 1024
+    max_passes: int = 16
+
+    def __post_init__(self) -> None:
+        check_int("Rows", self.rows, 1, 64)
+        check_int("Columns", self.columns, 1, 256)
+        check_int("Lanes", self.lanes, 1, 1024)
+        check_int("Weight bits", self.weight_bits, 1, 8)
+        check_int("Activation bits", self.act_bits, 1, 8)
+        check_int("Output bits", self.output_bits, 1, 8)
+        if self.max_weight_bits == 0:
+            object.__setattr__(self, "max_weight_bits", self.weight_bits)
+        check_int("Maximum weight bits", self.max_weight_bits, self.weight_bits, 16)
+        check_int("Accumulator bits", self.accumulator_bits, 4, 31)
+        check_choice("Threshold style", self.threshold_style, THRESHOLD_STYLES)
+        check_choice("Counter", self.counter, COUNTERS)
+        check_int("Program depth", self.program_depth, 16, 2**16)
+        check_int("Weight depth", self.weight_depth, 2, 2**20)
+        check_int("Activation depth", self.act_depth, 2, 2**20)
+        check_int("Result depth", self.result_depth, 2, 2**16)
+        check_int("Threshold depth", self.threshold_depth, 2, 2**16)
+        check_int("Maximum passes", self.max_passes, 1, 256)
+        if self.lanes < self.output_digits:
+            raise ValueError(
+                f"Lanes must be at least the {self.output_digits} digits of an output code, not {self.lanes}: "
+                "more digits than lanes would stall the array"
+            )
+
+    @property
+    def output_digits(self) -> int:
+        """Activation digits of an output code."""
+        return digit_count(self.output_bits, self.act_bits)
+
+    @property
+    def digit_step(self) -> int:
+        """Bits of one Horner step between digits."""
+        if self.max_weight_bits == self.weight_bits:
+            return self.act_bits
+        return math.gcd(self.weight_bits, self.act_bits)
+
+    @property
+    def result_bits(self) -> int:
+        """Width of the signed sums after the zero points."""
+        return self.accumulator_bits + 1
+
+    @property
+    def act_word_bits(self) -> int:
+        """Width of a row's activation word: K lanes of A bits."""
+        return self.lanes * self.act_bits
+
+    @property
+    def weight_word_bits(self) -> int:
+        """Width of a weight word: C columns of K lanes of W bits."""
+        return self.columns * self.lanes * self.weight_bits
+
+    @property
+    def memory_bits(self) -> dict[str, int]:
+        """Bits of each memory."""
+        return {
+            "program": self.program_depth * 32,
+            "weights": self.weight_depth * self.weight_word_bits,
+            "thresholds": self.threshold_depth * ((2**self.output_bits - 1) * self.result_bits + 1),
+            "activations": self.act_depth * self.rows * self.act_word_bits,
+            "results": self.result_depth * self.rows * self.result_bits,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Parameters by name, as JSON keeps them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "Geometry":
+        """Geometry of what `to_dict` gave; unknown or missing names raise `ValueError`."""
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            wrong = sorted(names.symmetric_difference(values)) if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"Geometry must name exactly its own parameters; missing or unknown: {wrong}")
+        return cls(**values)
+
+    @cached_property
+    def hash(self) -> bytes:
+        """16 bytes that name the engine: programs are compiled for one hash, and the link reports it."""
+        text = json.dumps({"format": 1, **self.to_dict()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).digest()[:16]
+
+    def replace(self, **changes: Any) -> "Geometry":
+        """The same geometry with some parameters changed."""
+        return replace(self, **changes)
+
+
+#: Named starting points, to be varied with `Geometry.replace`.
+PRESETS: dict[str, Geometry] = {
+    "default": Geometry(),
+    "tiny": Geometry(columns=4, lanes=8, weight_depth=1024, act_depth=128, threshold_depth=128, accumulator_bits=16),
+    "wide": Geometry(columns=16, lanes=32, weight_depth=1024, act_depth=256),
+    "batch": Geometry(rows=4),
+    "binary": Geometry(weight_bits=1, act_bits=1, output_bits=1, lanes=32),
+}

@@ -1,0 +1,1 @@
+"""Simulation of generated hardware: runners, bench library, virtual board and demo."""

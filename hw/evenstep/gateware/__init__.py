@@ -1,0 +1,1 @@
+"""Gateware: parametric components joined by streams."""

@@ -1,0 +1,260 @@
+"""Compilation of a network for one geometry: descriptors, memory images, cycles."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evenstep.compiler.cycles import END_CYCLES, LayerCycles, layer_cycles
+from evenstep.compiler.layout import act_words, from_act_words, host_image, weight_words
+from evenstep.link.protocol import Region
+from evenstep.spec.digits import digit_count, horner_passes
+from evenstep.spec.geometry import Geometry
+from evenstep.spec.layer import Dense
+from evenstep.spec.network import Network
+from evenstep.spec.program import END_WORD, MAX_PASS_STEPS, LayerDescriptor, PassDescriptor
+
+__all__ = ["CompiledLayer", "Program", "compile_network"]
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """A vector of activation codes in the activation memory: words from `base` on, `digits` times `stride`."""
+
+    base: int
+    stride: int
+    digits: int
+    count: int
+
+    @property
+    def words(self) -> int:
+        return self.stride * self.digits
+
+
+@dataclass(frozen=True)
+class CompiledLayer:
+    """A layer of a program.
+
+    Parameters
+    ----------
+    name : str
+        Of the network's layer.
+    descriptor : LayerDescriptor
+        What the sequencer runs.
+    cycles : LayerCycles
+        What it takes, exactly.
+    output : _Placement or None
+        Where its codes lie; None for a raw layer.
+    overwritten : bool
+        Its codes are gone when the run ends, as a later layer reuses their place.
+    """
+
+    name: str
+    descriptor: LayerDescriptor
+    cycles: LayerCycles
+    output: _Placement | None
+    overwritten: bool
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network compiled for one geometry.
+
+    Parameters
+    ----------
+    network, geometry
+        What was compiled, and for which engine.
+    layers : tuple of CompiledLayer
+        In order.
+    images : dict of Region to list of int
+        32-bit words to load, from address 0 of each memory. Activations: of each bank.
+    """
+
+    network: Network
+    geometry: Geometry
+    layers: tuple[CompiledLayer, ...]
+    images: dict[Region, list[int]]
+    input: _Placement
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of a run, exactly."""
+        return END_CYCLES + sum(layer.cycles.total for layer in self.layers)
+
+    @property
+    def useful(self) -> float:
+        """Share of all lane cycles of a run that do a multiply-accumulate."""
+        return sum(layer.cycles.useful * layer.cycles.total for layer in self.layers) / self.cycles
+
+    def input_words(self, inputs: Any) -> list[int]:
+        """Host words of one input vector, shape (inputs,), for the input's place in a bank."""
+        g = self.geometry
+        codes = np.asarray(inputs)
+        top = 2**self.network.input_bits - 1
+        if codes.shape != (self.network.inputs,) or not np.issubdtype(codes.dtype, np.integer):
+            raise ValueError(f"Input must be {self.network.inputs} integer codes, not {codes.dtype} of shape {codes.shape}")
+        if codes.min() < 0 or codes.max() > top:
+            raise ValueError(f"Input codes must be from 0 to {top}, not {codes.min()} to {codes.max()}")
+        words = act_words(codes, digits=self.input.digits, lanes=g.lanes, act_bits=g.act_bits)
+        return host_image(words, g.act_word_bits)
+
+    def output_codes(self, layer: CompiledLayer, words: list[int]) -> np.ndarray:
+        """Codes of a layer from the wide activation words of its place."""
+        assert layer.output is not None
+        g = self.geometry
+        return from_act_words(
+            words, count=layer.output.count, digits=layer.output.digits, lanes=g.lanes, act_bits=g.act_bits
+        )
+
+
+def compile_network(network: Network, geometry: Geometry) -> Program:
+    """Compile `network` for an engine of `geometry`.
+
+    Raises
+    ------
+    ValueError
+        The network does not fit; the message names the layer, what is too small, by how much, and the parameter that
+        would mend it.
+    """
+    g = geometry
+    for layer in network.layers:
+        _check_layer(layer, g)
+    placements, zero_word = _place_activations(network, g)
+    descriptors: list[LayerDescriptor] = []
+    weights: list[int] = []
+    thresholds: list[int] = []
+    channels = results = 0
+    compiled = []
+    for index, layer in enumerate(network.layers):
+        source = placements[index]
+        target = None if layer.thresholds is None else placements[index + 1]
+        digits = digit_count(layer.encoding.bits, g.weight_bits)
+        steps = source.stride
+        passes = _passes(layer, source, zero_word, g)
+        tiles = -(-layer.outputs // g.columns)
+        descriptor = LayerDescriptor(
+            raw=target is None,
+            doubled=layer.encoding.scale == 2,
+            zero=layer.encoding.zero,
+            tiles=tiles,
+            outputs=layer.outputs,
+            weight_base=len(weights),
+            tile_stride=digits * steps,
+            channel_base=results if target is None else channels,
+            output_base=target.base if target else 0,
+            digits=target.digits if target else 1,
+            digit_stride=target.stride if target else 0,
+            passes=tuple(passes),
+        )
+        descriptors.append(descriptor)
+        weights += weight_words(
+            layer.codes, digits=digits, columns=g.columns, lanes=g.lanes, weight_bits=g.weight_bits
+        )
+        if layer.thresholds is None:
+            results += layer.outputs
+        else:
+            low, high = layer.sum_ranges()
+            wide = layer.thresholds.widened(g.output_bits, int(low.min()), int(high.max()))
+            rows = np.concatenate([wide.values, wide.flips[:, None].astype(np.int64)], axis=1)
+            thresholds += [int(value) & 0xFFFFFFFF for value in rows.flat]
+            channels += layer.outputs
+        macs = layer.inputs * layer.outputs * g.rows * digits * source.digits
+        overwritten = target is not None and any(
+            later.base < target.base + target.words and target.base < later.base + later.words
+            for later in placements[index + 2 :]
+        )
+        compiled.append(CompiledLayer(layer.name, descriptor, layer_cycles(descriptor, g, macs=macs), target, overwritten))
+    program = [word for one in descriptors for word in one.words()] + [END_WORD]
+    _check_fit("Program", len(program), g.program_depth, "words", "program_depth")
+    _check_fit("Weights", len(weights), g.weight_depth, "words", "weight_depth")
+    _check_fit("Thresholds", channels, g.threshold_depth, "channels", "threshold_depth")
+    _check_fit("Results", results, g.result_depth, "words", "result_depth")
+    # Only the zero word of the activation memory needs loading; it lies first.
+    images = {
+        Region.PROGRAM: program,
+        Region.WEIGHTS: host_image(weights, g.weight_word_bits),
+        Region.THRESHOLDS: thresholds,
+        Region.ACTIVATIONS: host_image([0], g.act_word_bits),
+    }
+    return Program(network, g, tuple(compiled), images, placements[0])
+
+
+def _check_fit(what: str, needed: int, limit: int, unit: str, parameter: str) -> None:
+    if needed > limit:
+        option = parameter.replace("_", "-")
+        raise ValueError(
+            f"{what} of the network need {needed} {unit}, {needed - limit} more than the engine has: "
+            f"generate it with --{option} {needed}"
+        )
+
+
+def _check_layer(layer: Dense, g: Geometry) -> None:
+    """Refuse what the array's numbers cannot hold."""
+    if layer.encoding.bits > g.max_weight_bits:
+        raise ValueError(
+            f"{layer.name} has {layer.encoding.bits}-bit weights, wider than the engine's {g.max_weight_bits}: "
+            f"generate it with --max-weight-bits {layer.encoding.bits}"
+        )
+    if layer.output_bits is not None and layer.output_bits > g.output_bits:
+        raise ValueError(
+            f"{layer.name} has {layer.output_bits}-bit outputs, wider than the engine's {g.output_bits}: "
+            f"generate it with --output-bits {layer.output_bits}"
+        )
+    low, high = layer.sum_ranges()
+    # Thresholds reach one above the largest sum, so that an unreachable one can be told apart.
+    largest = max(layer.dot_range(), int(high.max()) + 2, -int(low.min()))
+    if largest >= 2**g.accumulator_bits:
+        raise ValueError(
+            f"{layer.name} has sums up to {largest}, too wide for the engine's {g.accumulator_bits}-bit accumulators: "
+            f"generate it with --accumulator-bits {largest.bit_length()}"
+        )
+
+
+def _place_activations(network: Network, g: Geometry) -> tuple[list[_Placement], int]:
+    """Place the input and each layer's codes; word 0 stays zero, for Horner steps without operands.
+
+    Where all fit, none overlaps another, so that every boundary can be read after a run. Where they do not, inputs and
+    outputs of a layer lie at opposite ends.
+    """
+    vectors = [(network.inputs, network.input_bits)]
+    vectors += [(layer.outputs, layer.output_bits) for layer in network.layers if layer.output_bits is not None]
+    sizes = [(-(-count // g.lanes), digit_count(bits, g.act_bits), count) for count, bits in vectors]
+    words = [stride * digits for stride, digits, _ in sizes]
+    if 1 + sum(words) <= g.act_depth:
+        bases = [1 + sum(words[:n]) for n in range(len(words))]
+    else:
+        needed = 1 + max(sum(pair) for pair in zip(words, [*words[1:], 0], strict=True))
+        _check_fit("Activations", needed, g.act_depth, "words", "act_depth")
+        bases = [1 if n % 2 == 0 else g.act_depth - size for n, size in enumerate(words)]
+    return [_Placement(base, *size) for base, size in zip(bases, sizes, strict=True)], 0
+
+
+def _passes(layer: Dense, source: _Placement, zero_word: int, g: Geometry) -> list[PassDescriptor]:
+    """Passes of a layer's tile, digit products from the heaviest to the lightest."""
+    products = horner_passes(
+        weight_digits=digit_count(layer.encoding.bits, g.weight_bits),
+        act_digits=source.digits,
+        weight_bits=g.weight_bits,
+        act_bits=g.act_bits,
+        step=g.digit_step,
+    )
+    passes = []
+    for product in products:
+        for _ in range(product.shifts - 1):
+            passes.append(PassDescriptor(zero_word, 0, 1, shift=True, count=False))
+        for start in range(0, source.stride, MAX_PASS_STEPS):
+            passes.append(
+                PassDescriptor(
+                    source.base + product.act_digit * source.stride + start,
+                    product.weight_digit * source.stride + start,
+                    min(MAX_PASS_STEPS, source.stride - start),
+                    shift=product.shifts > 0 and start == 0,
+                    count=product.counts_activations,
+                )
+            )
+    if len(passes) > g.max_passes:
+        raise ValueError(
+            f"{layer.name} needs {len(passes)} passes, more than the engine's {g.max_passes}: "
+            f"generate it with --max-passes {len(passes)}"
+        )
+    return passes

@@ -1,0 +1,143 @@
+"""The array: R x C processing elements of K lanes, output-stationary, with double-buffered sums."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from evenstep.checks import check_int
+from evenstep.gateware.count import PortableCounter, create_counter
+from evenstep.gateware.element import ProcessingElement
+from evenstep.spec.geometry import Geometry
+
+__all__ = ["PEArray"]
+
+
+class PEArray(wiring.Component):
+    """Array of processing elements.
+
+    One step is accepted per cycle. The steps from one that is `first` to one that is `last` make a tile: R x C sums,
+    and the sum of activations of each row. A finished tile moves to drain registers and leaves one column per cycle
+    while the next tile is counted. Only a tile that ends while the one before is still leaving stalls the input.
+
+    The first column is valid `latency` cycles after the last step of its tile was accepted.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Uses `rows`, `columns`, `lanes`, `weight_bits`, `act_bits`, `accumulator_bits`, `digit_step` and `counter`.
+    counter_latency : int
+        Pipeline registers inside the counters.
+
+    Members
+    -------
+    i : In(stream)
+        ``acts`` (R * K * A bits, row 0 low), ``weights`` (C * K * W bits, column 0 low), ``first``, ``last``, ``shift``
+        (take a Horner step before adding), ``count`` (add to the activation sums too), ``final`` (handed through: the
+        tile ends a layer).
+    o : Out(stream)
+        Columns in ascending order: ``sums`` (R accumulators, row 0 low), ``act_sums`` (the same shape), ``final``
+        (last column of a tile whose last step was `final`).
+    """
+
+    def __init__(self, geometry: Geometry, *, counter_latency: int = 1):
+        self.geometry = geometry
+        self.counter_latency = check_int("Counter latency", counter_latency, 0)
+        self.latency = self.counter_latency + 1
+        g = geometry
+        step = data.StructLayout(
+            {
+                "acts": g.rows * g.lanes * g.act_bits,
+                "weights": g.columns * g.lanes * g.weight_bits,
+                "first": 1,
+                "last": 1,
+                "shift": 1,
+                "count": 1,
+                "final": 1,
+            }
+        )
+        column = data.StructLayout(
+            {"sums": g.rows * g.accumulator_bits, "act_sums": g.rows * g.accumulator_bits, "final": 1}
+        )
+        super().__init__({"i": In(stream.Signature(step)), "o": Out(stream.Signature(column))})
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        step = self.i.payload
+
+        # Control travels beside the counters' pipelines and meets their counts at the accumulators.
+        flags = Cat(self.i.valid, step.first, step.last, step.shift, step.count, step.final)
+        advance = Signal()
+        for stage in range(self.counter_latency):
+            held = Signal.like(flags, name=f"flags{stage}")
+            with m.If(advance):
+                m.d.sync += held.eq(flags)
+            flags = held
+        valid, first, last, shift, count, final = (Signal(name=f"acc_{n}") for n in _FLAGS)
+        m.d.comb += Cat(valid, first, last, shift, count, final).eq(flags)
+
+        def element(name, counter, acts, weights, act_valid):
+            m.submodules[name] = pe = ProcessingElement(
+                counter, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step
+            )
+            m.d.comb += [
+                pe.acts.eq(acts),
+                pe.weights.eq(weights),
+                pe.enable.eq(advance),
+                pe.valid.eq(act_valid),
+                pe.first.eq(first),
+                pe.shift.eq(shift),
+            ]
+            return pe
+
+        sums: list[list] = []
+        act_sums = []
+        for r in range(g.rows):
+            acts = step.acts.word_select(r, g.lanes * g.act_bits)
+            row = []
+            for c in range(g.columns):
+                counter = create_counter(
+                    g.counter,
+                    lanes=g.lanes,
+                    weight_bits=g.weight_bits,
+                    act_bits=g.act_bits,
+                    latency=self.counter_latency,
+                )
+                weights = step.weights.word_select(c, g.lanes * g.weight_bits)
+                row.append(element(f"pe_{r}_{c}", counter, acts, weights, valid).sum)
+            sums.append(row)
+            # An activation sum is a dot product with ones. A step that is not to be counted still shifts.
+            gated = Mux(step.count, acts, 0)
+            counter = PortableCounter(
+                lanes=g.lanes, weight_bits=1, act_bits=g.act_bits, latency=self.counter_latency
+            )
+            act_sums.append(element(f"act_sum_{r}", counter, gated, Const(-1, g.lanes), valid).sum)
+
+        # Drain registers: column 0 leaves, the others move up.
+        drain = [
+            Signal(g.rows * g.accumulator_bits, name=f"drain{c}", reset_less=True) for c in range(g.columns)
+        ]
+        drain_act_sums = Signal(g.rows * g.accumulator_bits, reset_less=True)
+        drain_final = Signal()
+        left = Signal(range(g.columns + 1))  # columns still to leave
+        leaving = Signal()
+        m.d.comb += [
+            self.o.valid.eq(left != 0),
+            self.o.payload.sums.eq(drain[0]),
+            self.o.payload.act_sums.eq(drain_act_sums),
+            self.o.payload.final.eq(drain_final & (left == 1)),
+            leaving.eq(self.o.valid & self.o.ready),
+        ]
+        with m.If(leaving):
+            m.d.sync += [here.eq(after) for here, after in zip(drain, drain[1:], strict=False)]
+            m.d.sync += left.eq(left - 1)
+
+        free = (left == 0) | (leaving & (left == 1))
+        m.d.comb += [advance.eq(~(valid & last) | free), self.i.ready.eq(advance)]
+        with m.If(advance & valid & last):
+            m.d.sync += [drain[c].eq(Cat(row[c] for row in sums)) for c in range(g.columns)]
+            m.d.sync += [drain_act_sums.eq(Cat(act_sums)), drain_final.eq(final), left.eq(g.columns)]
+        return m
+
+
+_FLAGS = ("valid", "first", "last", "shift", "count", "final")

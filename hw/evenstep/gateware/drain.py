@@ -1,0 +1,120 @@
+"""Drain: what stands between the array's raw sums and the results of a layer."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from evenstep.spec.geometry import Geometry
+
+__all__ = ["Drain"]
+
+
+class Drain(wiring.Component):
+    """Applies zero points and numbers the channels: ``value = scale * sum - zero * act_sum``.
+
+    Columns beyond the layer's outputs are consumed and dropped. Accepts one column per cycle while `o` is ready; a
+    result follows `latency` = 2 cycles after its column.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Uses `rows`, `accumulator_bits`, `result_bits`, `max_weight_bits`, `threshold_depth` and `result_depth`.
+
+    Members
+    -------
+    i : In(stream)
+        Columns, as the array gives them.
+    o : Out(stream)
+        ``channel`` (`base` and up), ``values`` (R signed results, row 0 low), ``last`` (the layer's last output).
+    start : In(1)
+        Begin a layer: the next column is output 0. Only while nothing is in flight.
+    doubled : In(1)
+        Scale of the weight encoding: 2 where set, else 1. Stable during a layer, like all below.
+    zero : In(max_weight_bits)
+        Zero point of the weight encoding.
+    base : In
+        Channel number of output 0.
+    outputs : In
+        Number of outputs, at least 1.
+    drained : Out(1)
+        Strobe: the last column of the layer's last tile was consumed.
+    """
+
+    latency = 2
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = g = geometry
+        self.channel_bits = (max(g.threshold_depth, g.result_depth) - 1).bit_length()
+        column = data.StructLayout(
+            {"sums": g.rows * g.accumulator_bits, "act_sums": g.rows * g.accumulator_bits, "final": 1}
+        )
+        result = data.StructLayout({"channel": self.channel_bits, "values": g.rows * g.result_bits, "last": 1})
+        super().__init__(
+            {
+                "i": In(stream.Signature(column)),
+                "o": Out(stream.Signature(result)),
+                "start": In(1),
+                "doubled": In(1),
+                "zero": In(g.max_weight_bits),
+                "base": In(self.channel_bits),
+                "outputs": In(self.channel_bits + 1),
+                "drained": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        index = Signal(self.channel_bits + 1)  # outputs taken so far
+
+        # Stage 1 scales the sum and multiplies the zero point, once for each row and whatever the number of columns;
+        # stage 2 subtracts. All is modulo 2**result_bits, which no final value of a compiled network exceeds.
+        scaled = Signal(g.rows * g.result_bits, reset_less=True)
+        correction = Signal(g.rows * g.result_bits, reset_less=True)
+        pending = Signal()
+        pending_index = Signal(self.channel_bits, reset_less=True)
+        pending_last = Signal(reset_less=True)
+
+        ready2 = ~self.o.valid | self.o.ready
+        ready1 = ~pending | ready2
+        wanted = index < self.outputs
+        take = self.i.valid & self.i.ready
+        m.d.comb += [self.i.ready.eq(ready1), self.drained.eq(take & self.i.payload.final)]
+        with m.If(ready1):
+            m.d.sync += [
+                pending.eq(self.i.valid & wanted),
+                pending_index.eq(self.base + index),
+                pending_last.eq(index + 1 == self.outputs),
+            ]
+            for r in range(g.rows):
+                total = self.i.payload.sums.word_select(r, g.accumulator_bits)
+                act_sum = self.i.payload.act_sums.word_select(r, g.accumulator_bits)
+                m.d.sync += [
+                    scaled.word_select(r, g.result_bits).eq(Mux(self.doubled, total << 1, total)),
+                    correction.word_select(r, g.result_bits).eq(_product(act_sum, self.zero)),
+                ]
+        with m.If(self.start):
+            m.d.sync += index.eq(0)
+        with m.Elif(take & wanted):
+            m.d.sync += index.eq(index + 1)
+
+        with m.If(ready2):
+            values = [
+                (scaled.word_select(r, g.result_bits) - correction.word_select(r, g.result_bits))[: g.result_bits]
+                for r in range(g.rows)
+            ]
+            m.d.sync += [
+                self.o.valid.eq(pending),
+                self.o.payload.channel.eq(pending_index),
+                self.o.payload.last.eq(pending_last),
+                self.o.payload.values.eq(Cat(values)),
+            ]
+        return m
+
+
+def _product(value, factor):
+    """Product of two unsigned numbers as a sum of shifted terms: `factor` is a few bits wide."""
+    terms = [Mux(bit, value << shift, 0) for shift, bit in enumerate(factor)]
+    while len(terms) > 1:
+        terms = [sum(terms[n + 1 : n + 2], terms[n]) for n in range(0, len(terms), 2)]
+    return terms[0]

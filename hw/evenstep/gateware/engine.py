@@ -1,0 +1,228 @@
+"""The engine: link, memories, sequencer, array, drain, threshold unit and packer, joined."""
+
+from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from evenstep.gateware.array import PEArray
+from evenstep.gateware.drain import Drain
+from evenstep.gateware.memory import HostSignature, WordMemory, connect_host
+from evenstep.gateware.packer import Packer
+from evenstep.gateware.sequencer import Sequencer
+from evenstep.gateware.threshold import create_threshold_unit
+from evenstep.link.decoder import CommandDecoder
+from evenstep.link.frame import FrameReceiver, FrameSender
+from evenstep.link.protocol import Region
+from evenstep.spec.geometry import Geometry
+
+__all__ = ["Core", "Engine", "host_words"]
+
+
+def host_words(geometry: Geometry) -> dict[Region, int]:
+    """Host words of each memory, as the link addresses them.
+
+    Wide memories have a power of two of 32-bit lanes for each word; banks (rows) lie one after the other, each padded to
+    a power of two.
+    """
+    g = geometry
+
+    def words(width: int, depth: int, banks: int = 1) -> int:
+        lanes = 2 ** ceil_log2(-(-width // 32))
+        return depth * lanes if banks == 1 else banks * lanes * 2 ** ceil_log2(depth)
+
+    return {
+        Region.PROGRAM: words(32, g.program_depth),
+        Region.WEIGHTS: words(g.weight_word_bits, g.weight_depth),
+        Region.THRESHOLDS: g.threshold_depth * 2**g.output_bits,
+        Region.ACTIVATIONS: words(g.act_word_bits, g.act_depth, g.rows),
+        Region.RESULTS: words(g.result_bits, g.result_depth, g.rows),
+    }
+
+
+class Core(wiring.Component):
+    """Everything of the engine but its link: programs in memories in, results in memories out.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        All of it.
+
+    Members
+    -------
+    region, host : In
+        Memory and access of the host, while `busy` is low.
+    start, entry : In
+        Strobe that runs the program at `entry`.
+    reset : In(1)
+        Gives up a run. Memories keep what they hold.
+    busy, cycles, steps : Out
+        State and counters of the sequencer.
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        super().__init__(
+            {
+                "region": In(8),
+                "host": In(HostSignature(24)),
+                "start": In(1),
+                "entry": In(24),
+                "reset": In(1),
+                "busy": Out(1),
+                "cycles": Out(32),
+                "steps": Out(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+
+        m.submodules.program = program = WordMemory(width=32, depth=g.program_depth)
+        m.submodules.weights = weights = WordMemory(width=g.weight_word_bits, depth=g.weight_depth)
+        activations = [WordMemory(width=g.act_word_bits, depth=g.act_depth) for _ in range(g.rows)]
+        results = [WordMemory(width=g.result_bits, depth=g.result_depth) for _ in range(g.rows)]
+        for row in range(g.rows):
+            m.submodules[f"activations{row}"] = activations[row]
+            m.submodules[f"results{row}"] = results[row]
+
+        sequencer, array, drain, packer = Sequencer(g), PEArray(g), Drain(g), Packer(g)
+        threshold = create_threshold_unit(
+            g.threshold_style,
+            width=g.result_bits,
+            bits=g.output_bits,
+            channels=g.threshold_depth,
+            rows=g.rows,
+            channel_bits=drain.channel_bits,
+        )
+        blocks = {"sequencer": sequencer, "array": array, "drain": drain, "threshold": threshold, "packer": packer}
+        for name, block in blocks.items():
+            m.submodules[name] = ResetInserter(self.reset)(block)
+
+        # Host.
+        banked = {}
+        for name, banks in (("activations", activations), ("results", results)):
+            banked[name] = HostSignature(banks[0].host.signature.address_bits + ceil_log2(g.rows)).create()
+            bank = banked[name].address[banks[0].host.signature.address_bits :]
+            connect_host(m, banked[name], bank, [memory.host for memory in banks])
+        regions = {
+            Region.PROGRAM: program.host,
+            Region.WEIGHTS: weights.host,
+            Region.THRESHOLDS: threshold.host,
+            Region.ACTIVATIONS: banked["activations"],
+            Region.RESULTS: banked["results"],
+        }
+        connect_host(m, wiring.flipped(self.host), self.region, [regions[region] for region in sorted(regions)])
+
+        # Sequencer, operands and array.
+        m.d.comb += [
+            sequencer.start.eq(self.start),
+            sequencer.entry.eq(self.entry),
+            self.busy.eq(sequencer.busy),
+            self.cycles.eq(sequencer.cycles),
+            self.steps.eq(sequencer.steps),
+            program.read_address.eq(sequencer.program_address),
+            program.read_enable.eq(sequencer.program_enable),
+            sequencer.program_data.eq(program.read_data),
+            weights.read_address.eq(sequencer.weight_address),
+            weights.read_enable.eq(sequencer.read_enable),
+            array.i.valid.eq(sequencer.step_valid),
+            array.i.payload.acts.eq(Cat(memory.read_data for memory in activations)),
+            array.i.payload.weights.eq(weights.read_data),
+            array.i.payload.first.eq(sequencer.step_first),
+            array.i.payload.last.eq(sequencer.step_last),
+            array.i.payload.shift.eq(sequencer.step_shift),
+            array.i.payload.count.eq(sequencer.step_count),
+            array.i.payload.final.eq(sequencer.step_final),
+            sequencer.step_ready.eq(array.i.ready),
+        ]
+        for memory in activations:
+            m.d.comb += [
+                memory.read_address.eq(sequencer.act_address),
+                memory.read_enable.eq(sequencer.read_enable),
+            ]
+
+        # Drain, and behind it either results or thresholds.
+        layer = sequencer.layer
+        wiring.connect(m, array.o, drain.i)
+        value = drain.o.payload
+        m.d.comb += [
+            drain.start.eq(sequencer.layer_start),
+            drain.doubled.eq(layer.doubled),
+            drain.zero.eq(layer.zero),
+            drain.base.eq(layer.channel_base),
+            drain.outputs.eq(layer.outputs),
+            sequencer.drained.eq(drain.drained),
+            threshold.i.payload.eq(value),
+            threshold.i.valid.eq(drain.o.valid & ~layer.raw),
+            drain.o.ready.eq(threshold.i.ready | layer.raw),
+        ]
+        result_write = drain.o.valid & layer.raw
+        for row, memory in enumerate(results):
+            m.d.comb += [
+                memory.write_address.eq(value.channel),
+                memory.write_data.eq(value.values.word_select(row, g.result_bits)),
+                memory.write_enable.eq(result_write),
+            ]
+
+        # Write-back of codes.
+        wiring.connect(m, threshold.o, packer.i)
+        m.d.comb += [packer.digits.eq(layer.digits), packer.stride.eq(layer.digit_stride), packer.o.ready.eq(1)]
+        for row, memory in enumerate(activations):
+            m.d.comb += [
+                memory.write_address.eq(layer.output_base + packer.o.payload.offset),
+                memory.write_data.eq(packer.o.payload.words.word_select(row, g.act_word_bits)),
+                memory.write_enable.eq(packer.o.valid),
+            ]
+        packed = packer.o.valid & packer.o.payload.last
+        m.d.comb += sequencer.written.eq(packed | (result_write & value.last))
+        return m
+
+
+class Engine(wiring.Component):
+    """A complete engine: one byte stream in, one out.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        All of it; its hash is what the engine identifies itself with.
+
+    Members
+    -------
+    i, o : stream
+        Bytes of the link; see `evenstep.link.protocol`.
+    busy : Out(1)
+        A program is running.
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8)), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receiver = receiver = FrameReceiver()
+        m.submodules.sender = sender = FrameSender()
+        m.submodules.decoder = decoder = CommandDecoder(
+            identity=self.geometry.hash, sizes=host_words(self.geometry)
+        )
+        m.submodules.core = core = Core(self.geometry)
+        wiring.connect(m, wiring.flipped(self.i), receiver.i)
+        wiring.connect(m, receiver.o, decoder.i)
+        wiring.connect(m, decoder.o, sender.i)
+        wiring.connect(m, sender.o, wiring.flipped(self.o))
+        wiring.connect(m, decoder.host, core.host)
+        m.d.comb += [
+            decoder.length.eq(receiver.length),
+            decoder.dropped.eq(receiver.dropped),
+            core.region.eq(decoder.region),
+            core.start.eq(decoder.run),
+            core.entry.eq(decoder.entry),
+            core.reset.eq(decoder.reset),
+            decoder.busy.eq(core.busy),
+            decoder.cycles.eq(core.cycles),
+            decoder.steps.eq(core.steps),
+            self.busy.eq(core.busy),
+        ]
+        return m

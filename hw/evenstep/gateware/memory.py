@@ -1,0 +1,137 @@
+"""Memories: wide words for the engine, 32-bit words for the host."""
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from evenstep.checks import check_int
+
+__all__ = ["HostSignature", "WordMemory", "connect_host"]
+
+HOST_BITS = 32
+
+
+class HostSignature(wiring.Signature):
+    """Access of the host to a memory, seen from the host.
+
+    Members
+    -------
+    address : Out(address_bits)
+        Number of a 32-bit word.
+    read_enable : Out(1)
+        Read. Takes the engine's read port: only while the engine does not use the memory.
+    read_data : In(32)
+        What was read, one cycle after `read_enable`. Bits that the memory has not are 0.
+    write_enable : Out(1)
+        Write. Shares the engine's write port likewise.
+    write_data : Out(32)
+        What to write.
+    """
+
+    def __init__(self, address_bits: int):
+        self.address_bits = address_bits
+        super().__init__(
+            {
+                "address": Out(address_bits),
+                "read_enable": Out(1),
+                "read_data": In(HOST_BITS),
+                "write_enable": Out(1),
+                "write_data": Out(HOST_BITS),
+            }
+        )
+
+
+def connect_host(m: Module, host, select: Value, ports: list) -> None:
+    """Connect `host` to the port whose number in `ports` is `select`.
+
+    A `select` beyond them reads 0 and writes nothing.
+    """
+    selected = Signal(max(1, len(select)))
+    with m.If(host.read_enable):
+        m.d.sync += selected.eq(select)
+    for number, port in enumerate(ports):
+        here = select == number
+        m.d.comb += [
+            port.address.eq(host.address),
+            port.write_data.eq(host.write_data),
+            port.read_enable.eq(host.read_enable & here),
+            port.write_enable.eq(host.write_enable & here),
+        ]
+        with m.If(selected == number):
+            m.d.comb += host.read_data.eq(port.read_data)
+
+
+class WordMemory(wiring.Component):
+    """Memory of wide words with one read and one write port, which the host shares.
+
+    Reads take one cycle and hold their data until the next. A word of `width` bits lies in 32-bit lanes, each a memory
+    of its own, so that any block RAM serves without write masks; the host sees lane l of word w at address
+    ``w * 2**ceil(log2(lanes)) + l``.
+
+    Parameters
+    ----------
+    width : int
+        Bits of a word.
+    depth : int
+        Number of words.
+
+    Members
+    -------
+    read_address, read_enable : In
+        The engine reads a word.
+    read_data : Out(width)
+        The word read, one cycle later.
+    write_address, write_enable, write_data : In
+        The engine writes a word.
+    host : In(HostSignature)
+        Access of the host.
+    """
+
+    def __init__(self, *, width: int, depth: int):
+        self.width = check_int("Memory width", width, 1)
+        self.depth = check_int("Memory depth", depth, 2)
+        self.lanes = -(-width // HOST_BITS)
+        self.lane_bits = ceil_log2(self.lanes)
+        self.address_bits = ceil_log2(depth)
+        super().__init__(
+            {
+                "read_address": In(self.address_bits),
+                "read_enable": In(1),
+                "read_data": Out(width),
+                "write_address": In(self.address_bits),
+                "write_enable": In(1),
+                "write_data": In(width),
+                "host": In(HostSignature(self.address_bits + self.lane_bits)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        host_word = self.host.address[self.lane_bits :]
+        host_lane = self.host.address[: self.lane_bits]
+        selected = Signal(max(1, self.lane_bits))
+        with m.If(self.host.read_enable):
+            m.d.sync += selected.eq(host_lane)
+        words = []
+        for lane in range(self.lanes):
+            low = lane * HOST_BITS
+            width = min(HOST_BITS, self.width - low)
+            m.submodules[f"lane{lane}"] = ram = memory.Memory(shape=width, depth=self.depth, init=[])
+            read, write = ram.read_port(), ram.write_port()
+            m.d.comb += [
+                read.addr.eq(self.read_address),
+                read.en.eq(self.read_enable),
+                write.addr.eq(self.write_address),
+                write.en.eq(self.write_enable),
+                write.data.eq(self.write_data[low : low + width]),
+            ]
+            with m.If(self.host.read_enable):
+                m.d.comb += [read.addr.eq(host_word), read.en.eq(1)]
+            with m.If(self.host.write_enable & (host_lane == lane)):
+                m.d.comb += [write.addr.eq(host_word), write.en.eq(1), write.data.eq(self.host.write_data)]
+            with m.If(selected == lane):
+                m.d.comb += self.host.read_data.eq(read.data)
+            words.append(read.data)
+        m.d.comb += self.read_data.eq(Cat(words))
+        return m

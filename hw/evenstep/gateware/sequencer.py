@@ -1,0 +1,251 @@
+"""Sequencer: runs a program of layer descriptors out of on-chip memories, without the host."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from evenstep.spec.geometry import Geometry
+from evenstep.spec.program import HEADER_WORDS
+
+__all__ = ["Sequencer", "layer_configuration"]
+
+
+def layer_configuration(geometry: Geometry) -> data.StructLayout:
+    """Settings of the current layer for drain and write-back; see `evenstep.spec.program.LayerDescriptor`."""
+    g = geometry
+    channel_bits = ceil_log2(max(g.threshold_depth, g.result_depth))
+    act_bits = ceil_log2(g.act_depth)
+    return data.StructLayout(
+        {
+            "raw": 1,
+            "doubled": 1,
+            "digits": (g.output_digits).bit_length(),
+            "zero": g.max_weight_bits,
+            "outputs": channel_bits + 1,
+            "channel_base": channel_bits,
+            "output_base": act_bits,
+            "digit_stride": act_bits,
+        }
+    )
+
+
+class Sequencer(wiring.Component):
+    """Fetches a layer, issues its steps, one per cycle, waits until its outputs are written, and goes on.
+
+    The number of cycles of every layer is a function of the program alone; `evenstep.compiler.cycles` is that function.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Uses the depths of the memories, `max_passes` and `max_weight_bits`.
+
+    Members
+    -------
+    start : In(1)
+        Run the program at `entry`. Ignored while `busy`.
+    entry : In
+        Address of the first descriptor.
+    busy : Out(1)
+        A program is running.
+    cycles : Out(32)
+        Cycles for which the last (or current) run was busy.
+    steps : Out(32)
+        Steps that the array took in it.
+    program_address, program_enable, program_data
+        Read port of the program memory, data one cycle later.
+    act_address, weight_address, read_enable : Out
+        Read ports of the operand memories, data one cycle later.
+    step_valid, step_first, step_last, step_shift, step_count, step_final : Out(1)
+        Flags of the step whose operands the memories give in this cycle.
+    step_ready : In(1)
+        The array takes the step.
+    layer : Out
+        Settings of the current layer, stable from `layer_start` until it is written.
+    layer_start : Out(1)
+        Strobe: a layer begins.
+    drained, written : In(1)
+        Strobes: the array's last column was consumed; the layer's last output was written.
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = g = geometry
+        self.program_bits = ceil_log2(g.program_depth)
+        super().__init__(
+            {
+                "start": In(1),
+                "entry": In(self.program_bits),
+                "busy": Out(1),
+                "cycles": Out(32),
+                "steps": Out(32),
+                "program_address": Out(self.program_bits),
+                "program_enable": Out(1),
+                "program_data": In(32),
+                "act_address": Out(ceil_log2(g.act_depth)),
+                "weight_address": Out(ceil_log2(g.weight_depth)),
+                "read_enable": Out(1),
+                "step_valid": Out(1),
+                "step_first": Out(1),
+                "step_last": Out(1),
+                "step_shift": Out(1),
+                "step_count": Out(1),
+                "step_final": Out(1),
+                "step_ready": In(1),
+                "layer": Out(layer_configuration(geometry)),
+                "layer_start": Out(1),
+                "drained": In(1),
+                "written": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        act_bits, weight_bits = len(self.act_address), len(self.weight_address)
+
+        record = data.StructLayout(
+            {"act": act_bits, "weight": weight_bits, "steps": 12, "shift": 1, "count": 1}
+        )
+        m.submodules.passes = table = memory.Memory(shape=record, depth=max(2, g.max_passes), init=[])
+        table_read, table_write = table.read_port(), table.write_port()
+
+        # Fetch: words arrive one cycle after their address; `word` numbers the arriving one within the descriptor.
+        pc = Signal(self.program_bits)
+        word = Signal(range(HEADER_WORDS))
+        arriving = Signal()
+        passes = Signal(8)
+        tiles = Signal(16)
+        tile_stride = Signal(weight_bits)
+        tile_weight = Signal(weight_bits)
+        pass_first = Signal(32)  # first of the two words of a pass
+        pass_half = Signal()
+        pass_index = Signal(range(max(2, g.max_passes)))
+        fetched = self.program_data
+        m.d.comb += self.program_address.eq(pc)
+
+        # Run: `step` counts within the pass whose record the table gives.
+        step = Signal(12)
+        tile = Signal(16)
+        last_pass = Signal()
+        last_step = Signal()
+        current = table_read.data
+        m.d.comb += table_read.en.eq(0)  # a read port is enabled by default; the record must stay until the next is due
+        m.d.comb += [last_pass.eq(pass_index == passes), last_step.eq(step == current.steps)]
+
+        drained = Signal()
+        written = Signal()
+        with m.If(self.drained):
+            m.d.sync += drained.eq(1)
+        with m.If(self.written):
+            m.d.sync += written.eq(1)
+
+        with m.If(self.busy):
+            m.d.sync += self.cycles.eq(self.cycles + 1)
+        with m.If(self.step_valid & self.step_ready):
+            m.d.sync += self.steps.eq(self.steps + 1)
+        # A step waits with its operands at the memories' outputs until the array takes it.
+        go = ~self.step_valid | self.step_ready
+        with m.If(go):
+            m.d.sync += self.step_valid.eq(0)
+
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.sync += [pc.eq(self.entry), self.busy.eq(self.start), arriving.eq(0)]
+                with m.If(self.start):
+                    m.d.sync += [self.cycles.eq(0), self.steps.eq(0)]
+                    m.next = "Header"
+
+            with m.State("Header"):
+                m.d.comb += self.program_enable.eq(1)
+                m.d.sync += [pc.eq(pc + 1), arriving.eq(1)]
+                with m.If(arriving):
+                    m.d.sync += word.eq(word + 1)
+                    with m.Switch(word):
+                        with m.Case(0):
+                            m.d.sync += [
+                                self.layer.raw.eq(fetched[4]),
+                                self.layer.doubled.eq(fetched[5]),
+                                self.layer.digits.eq(fetched[8:12]),
+                                passes.eq(fetched[16:24]),
+                            ]
+                            with m.If(fetched[:4] == 0):
+                                m.d.sync += [word.eq(0), self.busy.eq(0)]
+                                m.next = "Idle"
+                        with m.Case(1):
+                            m.d.sync += self.layer.zero.eq(fetched)
+                        with m.Case(2):
+                            m.d.sync += tiles.eq(fetched)
+                        with m.Case(3):
+                            m.d.sync += self.layer.outputs.eq(fetched)
+                        with m.Case(4):
+                            m.d.sync += tile_weight.eq(fetched)
+                        with m.Case(5):
+                            m.d.sync += tile_stride.eq(fetched)
+                        with m.Case(6):
+                            m.d.sync += self.layer.channel_base.eq(fetched)
+                        with m.Case(7):
+                            m.d.sync += self.layer.output_base.eq(fetched)
+                        with m.Case(8):
+                            m.d.sync += [self.layer.digit_stride.eq(fetched), word.eq(0), pass_half.eq(0)]
+                            m.d.sync += pass_index.eq(0)
+                            m.next = "Passes"
+
+            with m.State("Passes"):
+                m.d.comb += [
+                    self.program_enable.eq(1),
+                    table_write.addr.eq(pass_index),
+                    table_write.data.act.eq(pass_first),
+                    table_write.data.shift.eq(pass_first[30]),
+                    table_write.data.count.eq(pass_first[31]),
+                    table_write.data.weight.eq(fetched),
+                    table_write.data.steps.eq(fetched[20:]),
+                    table_write.en.eq(pass_half),
+                ]
+                m.d.sync += [pc.eq(pc + 1), pass_half.eq(~pass_half), pass_first.eq(fetched)]
+                with m.If(pass_half):
+                    m.d.sync += pass_index.eq(pass_index + 1)
+                    with m.If(last_pass):
+                        m.d.sync += pass_index.eq(0)
+                        m.next = "Start"
+
+            with m.State("Start"):
+                # The table's first record is read here; one word was fetched too many.
+                m.d.comb += [self.layer_start.eq(1), table_read.en.eq(1)]
+                m.d.sync += [pc.eq(pc - 1), step.eq(0), tile.eq(0), drained.eq(0), written.eq(0), arriving.eq(0)]
+                m.next = "Run"
+
+            with m.State("Run"):
+                m.d.comb += [
+                    self.act_address.eq(current.act + step),
+                    self.weight_address.eq(tile_weight + current.weight + step),
+                    self.read_enable.eq(go),
+                ]
+                with m.If(go):
+                    m.d.sync += [
+                        self.step_valid.eq(1),
+                        self.step_first.eq((pass_index == 0) & (step == 0)),
+                        self.step_last.eq(last_pass & last_step),
+                        self.step_shift.eq(current.shift & (step == 0)),
+                        self.step_count.eq(current.count),
+                        self.step_final.eq(tile + 1 == tiles),
+                        step.eq(step + 1),
+                    ]
+                    with m.If(last_step):
+                        # The next record is read while this pass takes its last step, so that passes follow closely.
+                        following = Signal.like(pass_index)
+                        m.d.comb += [
+                            following.eq(pass_index + 1),
+                            table_read.addr.eq(following),
+                            table_read.en.eq(1),
+                        ]
+                        m.d.sync += [step.eq(0), pass_index.eq(following)]
+                        with m.If(last_pass):
+                            m.d.comb += following.eq(0)
+                            m.d.sync += [tile.eq(tile + 1), tile_weight.eq(tile_weight + tile_stride)]
+                            with m.If(tile + 1 == tiles):
+                                m.next = "Finish"
+
+            with m.State("Finish"):
+                with m.If(drained & written):
+                    m.next = "Header"
+        return m

@@ -1,0 +1,239 @@
+"""Command decoder: obeys verified packets and answers each."""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from evenstep.gateware.memory import HostSignature
+from evenstep.link.frame import PacketByte
+from evenstep.link.protocol import MAGIC, MAX_WORDS, VERSION, Command, Region, Status
+
+__all__ = ["CommandDecoder"]
+
+_WORD = 4
+
+
+class CommandDecoder(wiring.Component):
+    """Decodes the commands of `link.protocol` and drives memories and sequencer.
+
+    A command is checked as a whole (length, address range, busy) before any of it takes effect.
+
+    Parameters
+    ----------
+    identity : bytes
+        16 bytes that `IDENTIFY` reports: the configuration hash.
+    sizes : dict of Region to int
+        Host words of each memory, gaps between lanes included.
+
+    Members
+    -------
+    i : In(stream)
+        Packets from a `FrameReceiver`.
+    length, dropped : In
+        Its `length` and `dropped`.
+    o : Out(stream)
+        Answers, for a `FrameSender`.
+    region, host : Out
+        Memory, and access to it.
+    run, entry : Out
+        Strobe that starts the program at `entry`.
+    reset : Out(1)
+        Strobe that gives up a run.
+    busy, cycles, steps : In
+        State of the sequencer.
+    """
+
+    def __init__(self, *, identity: bytes, sizes: dict[Region, int]):
+        if len(identity) != 16:
+            raise ValueError(f"Identity must be 16 bytes long, not {len(identity)}")
+        self.identity = identity
+        self.sizes = sizes
+        super().__init__(
+            {
+                "i": In(stream.Signature(PacketByte)),
+                "length": In(9),
+                "dropped": In(32),
+                "o": Out(stream.Signature(PacketByte)),
+                "region": Out(8),
+                "host": Out(HostSignature(24)),
+                "run": Out(1),
+                "entry": Out(24),
+                "reset": Out(1),
+                "busy": In(1),
+                "cycles": In(32),
+                "steps": In(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        tag, command, status = Signal(8), Signal(8), Signal(Status)
+        address = Signal(32)
+        words = Signal(8)  # words still to move
+        index = Signal(8)  # byte within the field at hand
+        word = Signal(32)
+        limit = Signal(25)
+        with m.Switch(address[24:]):
+            for region, size in self.sizes.items():
+                with m.Case(region):
+                    m.d.comb += limit.eq(size)
+        m.d.comb += [self.region.eq(address[24:]), self.host.address.eq(address), self.entry.eq(address)]
+
+        take = self.i.valid & self.i.ready
+        identity = MAGIC + bytes([VERSION]) + self.identity
+        state = Cat(self.busy, Const(0, 7), self.dropped, self.cycles, self.steps)
+        fixed = Signal(8 * max(len(identity), len(state) // 8))  # body of an answer that needs no memory, low byte first
+        fixed_left = Signal(range(len(fixed) // 8 + 1))
+
+        def refuse(reason: Status):
+            m.d.sync += status.eq(reason)
+            m.next = "Discard"
+
+        with m.FSM():
+            with m.State("Tag"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [tag.eq(self.i.payload.data), index.eq(0), status.eq(Status.OK)]
+                m.d.sync += [fixed_left.eq(0), words.eq(0)]
+                with m.If(self.i.valid):
+                    m.next = "Command"
+
+            with m.State("Command"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += command.eq(self.i.payload.data)
+                body = self.length - 2
+                with m.If(self.i.valid):
+                    with m.Switch(self.i.payload.data):
+                        with m.Case(Command.IDENTIFY, Command.STATUS, Command.RESET):
+                            m.next = "Simple"
+                            with m.If(body != 0):
+                                refuse(Status.BAD_LENGTH)
+                        with m.Case(Command.WRITE):
+                            m.d.sync += words.eq((body - _WORD) >> 2)
+                            m.next = "Address"
+                            with m.If((body < 2 * _WORD) | (body[:2] != 0) | (body > _WORD * (MAX_WORDS + 1))):
+                                refuse(Status.BAD_LENGTH)
+                        with m.Case(Command.READ):
+                            m.next = "Address"
+                            with m.If(body != _WORD + 1):
+                                refuse(Status.BAD_LENGTH)
+                        with m.Case(Command.RUN):
+                            m.d.sync += words.eq(1)
+                            m.next = "Address"
+                            with m.If(body != _WORD):
+                                refuse(Status.BAD_LENGTH)
+                        with m.Default():
+                            refuse(Status.UNKNOWN_COMMAND)
+                    with m.If(self.i.payload.last):
+                        # Nothing to discard: refusals above are answered at once.
+                        with m.Switch(self.i.payload.data):
+                            with m.Case(Command.IDENTIFY, Command.STATUS, Command.RESET):
+                                pass
+                            with m.Default():
+                                m.next = "Answer tag"
+
+            with m.State("Simple"):
+                with m.Switch(command):
+                    with m.Case(Command.IDENTIFY):
+                        m.d.sync += [fixed.eq(Const(int.from_bytes(identity, "little"))), fixed_left.eq(len(identity))]
+                    with m.Case(Command.STATUS):
+                        m.d.sync += [fixed.eq(state), fixed_left.eq(len(state) // 8)]
+                    with m.Default():
+                        m.d.comb += self.reset.eq(1)
+                m.next = "Answer tag"
+
+            with m.State("Address"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.sync += [address.eq(Cat(address[8:], self.i.payload.data)), index.eq(index + 1)]
+                    with m.If(index == _WORD - 1):
+                        m.d.sync += index.eq(0)
+                        m.next = "Count"
+                        with m.If(command != Command.READ):
+                            m.next = "Check"
+
+            with m.State("Count"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.sync += words.eq(self.i.payload.data)
+                    m.next = "Check"
+
+            with m.State("Check"):
+                with m.If(self.busy):
+                    m.d.sync += status.eq(Status.BUSY)
+                with m.Elif((words == 0) | (words > MAX_WORDS)):
+                    m.d.sync += status.eq(Status.BAD_LENGTH)
+                with m.Elif(
+                    (address[:24] + words > limit) | ((command == Command.RUN) & (address[24:] != Region.PROGRAM))
+                ):
+                    m.d.sync += status.eq(Status.BAD_ADDRESS)
+                m.next = "Obey"
+
+            with m.State("Obey"):
+                with m.Switch(command):
+                    with m.Case(Command.RUN):
+                        m.d.comb += self.run.eq(status == Status.OK)
+                        m.next = "Answer tag"
+                    with m.Case(Command.READ):
+                        m.next = "Answer tag"
+                    with m.Default():
+                        m.next = "Write"
+                        with m.If(status != Status.OK):
+                            m.next = "Discard"
+
+            with m.State("Write"):
+                m.d.comb += [self.i.ready.eq(1), self.host.write_data.eq(Cat(word[8:], self.i.payload.data))]
+                with m.If(self.i.valid):
+                    m.d.sync += [word.eq(self.host.write_data), index.eq(index + 1)]
+                    with m.If(index == _WORD - 1):
+                        m.d.comb += self.host.write_enable.eq(1)
+                        m.d.sync += [index.eq(0), address.eq(address + 1)]
+                    with m.If(self.i.payload.last):
+                        m.next = "Answer tag"
+
+            with m.State("Discard"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(take & self.i.payload.last):
+                    m.next = "Answer tag"
+
+            with m.State("Answer tag"):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(tag)]
+                with m.If(self.o.ready):
+                    m.next = "Answer command"
+            with m.State("Answer command"):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(command)]
+                with m.If(self.o.ready):
+                    m.next = "Answer status"
+            with m.State("Answer status"):
+                reads = (command == Command.READ) & (status == Status.OK)
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(status)]
+                m.d.comb += self.o.payload.last.eq(~reads & (fixed_left == 0))
+                with m.If(self.o.ready):
+                    m.next = "Answer fixed"
+                    with m.If(self.o.payload.last):
+                        m.next = "Tag"
+                    with m.Elif(reads):
+                        m.next = "Read"
+            with m.State("Answer fixed"):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(fixed), self.o.payload.last.eq(fixed_left == 1)]
+                with m.If(self.o.ready):
+                    m.d.sync += [fixed.eq(fixed >> 8), fixed_left.eq(fixed_left - 1)]
+                    with m.If(self.o.payload.last):
+                        m.next = "Tag"
+
+            with m.State("Read"):
+                m.d.comb += self.host.read_enable.eq(1)
+                m.d.sync += [address.eq(address + 1), words.eq(words - 1)]
+                m.next = "Read data"
+            with m.State("Read data"):
+                m.d.sync += [word.eq(self.host.read_data), index.eq(0)]
+                m.next = "Answer word"
+            with m.State("Answer word"):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(word)]
+                m.d.comb += self.o.payload.last.eq((index == _WORD - 1) & (words == 0))
+                with m.If(self.o.ready):
+                    m.d.sync += [word.eq(word >> 8), index.eq(index + 1)]
+                    with m.If(index == _WORD - 1):
+                        m.next = "Read"
+                        with m.If(words == 0):
+                            m.next = "Tag"
+        return m

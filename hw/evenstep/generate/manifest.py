@@ -1,0 +1,98 @@
+"""Manifest: the JSON file beside generated Verilog, which says what it is."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evenstep.generate.verilog import Conventions, Port
+from evenstep.spec.geometry import Geometry
+
+__all__ = ["Manifest"]
+
+_FORMAT = 1
+_MAX_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a generated folder holds.
+
+    Parameters
+    ----------
+    block : str
+        One of `evenstep.generate.BLOCKS`.
+    module : str
+        Name of the top module.
+    verilog : str
+        File name of the Verilog, beside the manifest.
+    sha256 : str
+        Of that file.
+    geometry : Geometry
+        Every parameter. Its hash is what an engine reports on the link.
+    conventions : Conventions
+        Clock and reset.
+    ports : tuple of Port
+        All ports of the module.
+    latency : int or None
+        Cycles from a stream's input to its output, where the block has one figure for it.
+    generator : str
+        Program and version that made it.
+    """
+
+    block: str
+    module: str
+    verilog: str
+    sha256: str
+    geometry: Geometry
+    conventions: Conventions
+    ports: tuple[Port, ...]
+    latency: int | None
+    generator: str
+
+    def to_json(self) -> str:
+        """Text of the file, the same for the same values."""
+        values: dict[str, Any] = {
+            "format": _FORMAT,
+            "generator": self.generator,
+            "block": self.block,
+            "module": self.module,
+            "verilog": self.verilog,
+            "sha256": self.sha256,
+            "hash": self.geometry.hash.hex(),
+            "parameters": self.geometry.to_dict(),
+            "conventions": asdict(self.conventions),
+            "latency": self.latency,
+            "memory_bits": self.geometry.memory_bits if self.block == "engine" else {},
+            "ports": [asdict(port) for port in self.ports],
+        }
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Read a manifest; whatever is wrong with it is a `ValueError` that names the file."""
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"Manifest {path} must be at most {_MAX_BYTES} bytes long, not {path.stat().st_size}")
+        try:
+            values = json.loads(path.read_text("utf-8"))
+            if values["format"] != _FORMAT:
+                raise ValueError(f"format must be {_FORMAT}, not {values['format']!r}")
+            manifest = cls(
+                block=values["block"],
+                module=values["module"],
+                verilog=values["verilog"],
+                sha256=values["sha256"],
+                geometry=Geometry.from_dict(values["parameters"]),
+                conventions=Conventions(**values["conventions"]),
+                ports=tuple(Port(**port) for port in values["ports"]),
+                latency=values["latency"],
+                generator=values["generator"],
+            )
+            if Path(manifest.verilog).name != manifest.verilog:
+                raise ValueError(f"verilog must be a file beside it, not {manifest.verilog!r}")
+            if values["hash"] != manifest.geometry.hash.hex():
+                raise ValueError("its hash is not that of its parameters")
+        except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+            reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{path} is no manifest of evenstep: {reason}") from None
+        return manifest

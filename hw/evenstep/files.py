@@ -1,25 +1,31 @@
-"""Files are written beside and renamed, so that an interrupted write never harms what existed."""
+"""Writing files so that nobody ever sees half of one."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+__all__ = ["write_file"]
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path`, all or nothing. The folder is made if it is missing."""
+def write_file(path: str | Path, content: bytes | str) -> None:
+    """Write `content` beside `path`, then move it there; what was at `path` stays until then.
+
+    Missing folders are made.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # A name of its own, so that two runs that write the same file do not write into each other's.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # A temporary file is private; the final one is as public as any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+write_atomically = write_file

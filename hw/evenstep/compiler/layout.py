@@ -6,7 +6,7 @@ import numpy as np
 
 from evenstep.spec.digits import split_digits
 
-__all__ = ["act_words", "from_act_words", "host_image", "weight_words"]
+__all__ = ["act_words", "from_act_words", "host_image", "host_lanes", "weight_words"]
 
 
 def _words(lanes: np.ndarray, bits: int) -> list[int]:
@@ -42,8 +42,11 @@ def weight_words(codes: Any, *, digits: int, columns: int, lanes: int, weight_bi
     return _words(cut.transpose(1, 0, 3, 2, 4).reshape(-1, columns * lanes), weight_bits)
 
 
+def host_lanes(width: int) -> int:
+    """Host words of a wide word: its 32-bit lanes, padded to a power of two."""
+    return 1 << (-(-width // 32) - 1).bit_length()
+
+
 def host_image(words: list[int], width: int) -> list[int]:
-    """32-bit words of wide words, lanes padded to a power of two, as the link addresses them."""
-    lanes = -(-width // 32)
-    padded = 1 << (lanes - 1).bit_length()
-    return [word >> 32 * lane & 0xFFFFFFFF for word in words for lane in range(padded)]
+    """32-bit words of wide words, as the link addresses them."""
+    return [word >> 32 * lane & 0xFFFFFFFF for word in words for lane in range(host_lanes(width))]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from evenstep.compiler.cycles import END_CYCLES, LayerCycles, layer_cycles
-from evenstep.compiler.layout import act_words, from_act_words, host_image, weight_words
+from evenstep.compiler.layout import act_words, from_act_words, host_image, host_lanes, weight_words
 from evenstep.link.protocol import Region
 from evenstep.spec.digits import digit_count, horner_passes
 from evenstep.spec.geometry import Geometry
@@ -97,6 +97,16 @@ class Program:
             raise ValueError(f"Input codes must be from 0 to {top}, not {codes.min()} to {codes.max()}")
         words = act_words(codes, digits=self.input.digits, lanes=g.lanes, act_bits=g.act_bits)
         return host_image(words, g.act_word_bits)
+
+    def host_address(self, region: Region, word: int) -> int:
+        """Host address of a wide word in the first bank of a memory."""
+        width = self.geometry.act_word_bits if region is Region.ACTIVATIONS else 32
+        return word * host_lanes(width)
+
+    def bank_words(self, region: Region) -> int:
+        """Host words from one bank (row) of a memory to the next."""
+        depth = self.geometry.act_depth if region is Region.ACTIVATIONS else self.geometry.result_depth
+        return self.host_address(region, 1 << (depth - 1).bit_length())
 
     def output_codes(self, layer: CompiledLayer, words: list[int]) -> np.ndarray:
         """Codes of a layer from the wide activation words of its place."""

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from evenstep import __version__
-from evenstep.files import write_atomically
+from evenstep.files import write_file
 from evenstep.generate.blocks import create_block
 from evenstep.generate.manifest import Manifest
 from evenstep.generate.verilog import Conventions, check_identifier, emit_verilog
@@ -67,7 +67,7 @@ def generate_block(
         latency=getattr(component, "latency", None),
         generator=generator,
     )
-    write_atomically(folder / f"{name}.v", text)
-    write_atomically(folder / f"{name}.json", manifest.to_json())
-    write_atomically(folder / f"test_{name}.py", _BENCH.format(module=name))
+    write_file(folder / f"{name}.v", text)
+    write_file(folder / f"{name}.json", manifest.to_json())
+    write_file(folder / f"test_{name}.py", _BENCH.format(module=name))
     return manifest

@@ -10,16 +10,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
 from evenstep.checks import check_choice
+from evenstep.generate.tidy import tidy
 
 __all__ = ["Conventions", "Port", "emit_verilog"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Yosys names its version in the first line; what stands there is the generator's own header instead.
-_YOSYS_HEADER = re.compile(r"\A/\*.*?\*/\n", re.DOTALL)
-# Yosys clears a memory with a line for every word, nine tenths of an engine's text; a loop does the same.
-_ZERO_FILL = re.compile(r"  initial begin\n    (\\?\S+ ?)\[0\] = \d+'[hd]0+;\n(?:    \1\[\d+\] = \d+'[hd]0+;\n)*  end\n")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
     """Clock and reset of generated modules.
@@ -136,19 +131,9 @@ def emit_verilog(
     check_identifier("Module name", name)
     top = _Top(component, conventions or Conventions())
     text = verilog.convert(top, name=name, ports=top.ports, emit_src=False, strip_internal_attrs=True)
-    text = _ZERO_FILL.sub(_zero_loop, _YOSYS_HEADER.sub("", text))
     comment = "".join(f"// {line}\n" for line in header.splitlines())
     ports = [
         Port(port, "input" if direction == PortDirection.Input else "output", len(value))
         for port, (value, direction) in top.ports.items()
     ]
-    return comment + text, ports
-
-
-def _zero_loop(match: re.Match[str]) -> str:
-    memory, words = match[1], match[0].count(";")
-    index = f"{memory.strip().strip(chr(92)).replace('$', '_')}_word"
-    return (
-        f"  integer {index};\n  initial\n    for ({index} = 0; {index} < {words}; {index} = {index} + 1)\n"
-        f"      {memory}[{index}] = 0;\n"
-    )
+    return comment + tidy(text), ports

@@ -101,6 +101,13 @@ class EngineClient:
     ) -> None:
         self._transport.close()
 
+    @property
+    def program(self) -> Program:
+        """The program that `load` loaded; `LinkError` before that."""
+        if self._program is None:
+            raise LinkError("No program is loaded: call load() first")
+        return self._program
+
     def identify(self) -> bytes:
         """Configuration hash of the engine, 16 bytes."""
         body = self._ask(Command.IDENTIFY)
@@ -163,10 +170,12 @@ class EngineClient:
 
         Rows without a vector compute on what their memory holds.
         """
-        program = self._loaded()
+        program = self.program
         vectors = np.atleast_2d(np.asarray(inputs))
         if not 1 <= len(vectors) <= program.geometry.rows:
-            raise ValueError(f"Input vectors must be from 1 to the engine's {program.geometry.rows} rows, not {len(vectors)}")
+            raise ValueError(
+                f"Input vectors must be from 1 to the engine's {program.geometry.rows} rows, not {len(vectors)}"
+            )
         base = program.host_address(Region.ACTIVATIONS, program.input.base)
         for row, vector in enumerate(vectors):
             bank = row * program.bank_words(Region.ACTIVATIONS)
@@ -181,7 +190,7 @@ class EngineClient:
 
     def codes(self, layer: CompiledLayer, row: int = 0) -> np.ndarray:
         """Output codes of a layer after a run, shape (outputs,); raw sums of a raw one."""
-        program = self._loaded()
+        program = self.program
         if layer.output is None:
             return self._results(program, layer, row)
         if layer.overwritten:
@@ -197,18 +206,13 @@ class EngineClient:
 
     def boundaries(self, row: int = 0) -> list[np.ndarray]:
         """Integers after every layer of the last run, in order."""
-        return [self.codes(layer, row) for layer in self._loaded().layers]
+        return [self.codes(layer, row) for layer in self.program.layers]
 
     def _results(self, program: Program, layer: CompiledLayer, row: int) -> np.ndarray:
         base = row * program.bank_words(Region.RESULTS) + layer.descriptor.channel_base
         raw = np.array(self.read(Region.RESULTS, base, layer.descriptor.outputs), np.int64)
         bits = program.geometry.result_bits
         return raw - (raw >> bits - 1 << bits)
-
-    def _loaded(self) -> Program:
-        if self._program is None:
-            raise LinkError("No program is loaded: call load() first")
-        return self._program
 
     def _ask(self, command: Command, body: bytes = b"") -> bytes:
         """Body of the engine's answer to a command."""

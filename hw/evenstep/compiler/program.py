@@ -92,7 +92,9 @@ class Program:
         codes = np.asarray(inputs)
         top = 2**self.network.input_bits - 1
         if codes.shape != (self.network.inputs,) or not np.issubdtype(codes.dtype, np.integer):
-            raise ValueError(f"Input must be {self.network.inputs} integer codes, not {codes.dtype} of shape {codes.shape}")
+            raise ValueError(
+                f"Input must be {self.network.inputs} integer codes, not {codes.dtype} of shape {codes.shape}"
+            )
         if codes.min() < 0 or codes.max() > top:
             raise ValueError(f"Input codes must be from 0 to {top}, not {codes.min()} to {codes.max()}")
         words = act_words(codes, digits=self.input.digits, lanes=g.lanes, act_bits=g.act_bits)
@@ -157,9 +159,7 @@ def compile_network(network: Network, geometry: Geometry) -> Program:
             passes=tuple(passes),
         )
         descriptors.append(descriptor)
-        weights += weight_words(
-            layer.codes, digits=digits, columns=g.columns, lanes=g.lanes, weight_bits=g.weight_bits
-        )
+        weights += weight_words(layer.codes, digits=digits, columns=g.columns, lanes=g.lanes, weight_bits=g.weight_bits)
         if layer.thresholds is None:
             results += layer.outputs
         else:
@@ -173,7 +173,9 @@ def compile_network(network: Network, geometry: Geometry) -> Program:
             later.base < target.base + target.words and target.base < later.base + later.words
             for later in placements[index + 2 :]
         )
-        compiled.append(CompiledLayer(layer.name, descriptor, layer_cycles(descriptor, g, macs=macs), target, overwritten))
+        compiled.append(
+            CompiledLayer(layer.name, descriptor, layer_cycles(descriptor, g, macs=macs), target, overwritten)
+        )
     program = [word for one in descriptors for word in one.words()] + [END_WORD]
     _check_fit("Program", len(program), g.program_depth, "words", "program_depth")
     _check_fit("Weights", len(weights), g.weight_depth, "words", "weight_depth")

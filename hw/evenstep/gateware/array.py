@@ -1,5 +1,7 @@
 """The array: R x C processing elements of K lanes, output-stationary, with double-buffered sums."""
 
+import itertools
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -38,6 +40,9 @@ class PEArray(wiring.Component):
         Columns in ascending order: ``sums`` (R accumulators, row 0 low), ``act_sums`` (the same shape), ``final``
         (last column of a tile whose last step was `final`).
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, geometry: Geometry, *, counter_latency: int = 1):
         self.geometry = geometry
@@ -108,15 +113,11 @@ class PEArray(wiring.Component):
             sums.append(row)
             # An activation sum is a dot product with ones. A step that is not to be counted still shifts.
             gated = Mux(step.count, acts, 0)
-            counter = PortableCounter(
-                lanes=g.lanes, weight_bits=1, act_bits=g.act_bits, latency=self.counter_latency
-            )
+            counter = PortableCounter(lanes=g.lanes, weight_bits=1, act_bits=g.act_bits, latency=self.counter_latency)
             act_sums.append(element(f"act_sum_{r}", counter, gated, Const(-1, g.lanes), valid).sum)
 
         # Drain registers: column 0 leaves, the others move up.
-        drain = [
-            Signal(g.rows * g.accumulator_bits, name=f"drain{c}", reset_less=True) for c in range(g.columns)
-        ]
+        drain = [Signal(g.rows * g.accumulator_bits, name=f"drain{c}", reset_less=True) for c in range(g.columns)]
         drain_act_sums = Signal(g.rows * g.accumulator_bits, reset_less=True)
         drain_final = Signal()
         left = Signal(range(g.columns + 1))  # columns still to leave
@@ -129,7 +130,7 @@ class PEArray(wiring.Component):
             leaving.eq(self.o.valid & self.o.ready),
         ]
         with m.If(leaving):
-            m.d.sync += [here.eq(after) for here, after in zip(drain, drain[1:], strict=False)]
+            m.d.sync += [here.eq(after) for here, after in itertools.pairwise(drain)]
             m.d.sync += left.eq(left - 1)
 
         free = (left == 0) | (leaving & (left == 1))

@@ -46,6 +46,11 @@ class Counter(wiring.Component):
         Weighted count of the inputs of `latency` enabled cycles ago.
     """
 
+    acts: Signal
+    weights: Signal
+    enable: Signal
+    count: Signal
+
     def __init__(self, *, lanes: int, weight_bits: int, act_bits: int, latency: int = 0):
         self.lanes = check_int("Lanes", lanes, 1, 1024)
         self.weight_bits = check_int("Weight bits", weight_bits, 1, 8)
@@ -68,6 +73,9 @@ class Counter(wiring.Component):
     @property
     def max_latency(self) -> int:
         """Largest latency that the structure has places for."""
+        raise NotImplementedError
+
+    def elaborate(self, platform) -> Module:
         raise NotImplementedError
 
     def planes(self, vector: Value, bits: int) -> list[Value]:

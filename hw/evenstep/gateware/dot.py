@@ -32,6 +32,9 @@ class DotProduct(wiring.Component):
         The dot product, unsigned.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self, *, lanes: int, weight_bits: int, act_bits: int, latency: int = 1, counter: str = "portable"):
         self._counter = create_counter(
             counter, lanes=lanes, weight_bits=weight_bits, act_bits=act_bits, latency=latency

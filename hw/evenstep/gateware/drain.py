@@ -40,6 +40,15 @@ class Drain(wiring.Component):
         Strobe: the last column of the layer's last tile was consumed.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    start: Signal
+    doubled: Signal
+    zero: Signal
+    base: Signal
+    outputs: Signal
+    drained: Signal
+
     latency = 2
 
     def __init__(self, geometry: Geometry):

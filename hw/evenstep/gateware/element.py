@@ -38,6 +38,14 @@ class ProcessingElement(wiring.Component):
         Sum including this cycle's count; registered in the element when enabled and valid.
     """
 
+    acts: Signal
+    weights: Signal
+    enable: Signal
+    valid: Signal
+    first: Signal
+    shift: Signal
+    sum: Signal
+
     def __init__(self, counter: Counter, *, accumulator_bits: int, digit_step: int):
         self.counter = counter
         self.accumulator_bits = accumulator_bits

@@ -1,13 +1,13 @@
 """The engine: link, memories, sequencer, array, drain, threshold unit and packer, joined."""
 
-from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenstep.gateware.array import PEArray
 from evenstep.gateware.drain import Drain
-from evenstep.gateware.memory import HostSignature, WordMemory, connect_host
+from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host
 from evenstep.gateware.packer import Packer
 from evenstep.gateware.sequencer import Sequencer
 from evenstep.gateware.threshold import create_threshold_unit
@@ -22,8 +22,8 @@ __all__ = ["Core", "Engine", "host_words"]
 def host_words(geometry: Geometry) -> dict[Region, int]:
     """Host words of each memory, as the link addresses them.
 
-    Wide memories have a power of two of 32-bit lanes for each word; banks (rows) lie one after the other, each padded to
-    a power of two.
+    Wide memories have a power of two of 32-bit lanes for each word; banks (rows) lie one after the other, each padded
+    to a power of two.
     """
     g = geometry
 
@@ -59,6 +59,15 @@ class Core(wiring.Component):
     busy, cycles, steps : Out
         State and counters of the sequencer.
     """
+
+    region: Signal
+    host: HostInterface
+    start: Signal
+    entry: Signal
+    reset: Signal
+    busy: Signal
+    cycles: Signal
+    steps: Signal
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
@@ -196,6 +205,10 @@ class Engine(wiring.Component):
         A program is running.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    busy: Signal
+
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
         super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8)), "busy": Out(1)})
@@ -204,9 +217,7 @@ class Engine(wiring.Component):
         m = Module()
         m.submodules.receiver = receiver = FrameReceiver()
         m.submodules.sender = sender = FrameSender()
-        m.submodules.decoder = decoder = CommandDecoder(
-            identity=self.geometry.hash, sizes=host_words(self.geometry)
-        )
+        m.submodules.decoder = decoder = CommandDecoder(identity=self.geometry.hash, sizes=host_words(self.geometry))
         m.submodules.core = core = Core(self.geometry)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
         wiring.connect(m, receiver.o, decoder.i)

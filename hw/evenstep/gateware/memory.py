@@ -7,9 +7,19 @@ from amaranth.utils import ceil_log2
 
 from evenstep.checks import check_int
 
-__all__ = ["HostSignature", "WordMemory", "connect_host"]
+__all__ = ["HostInterface", "HostSignature", "WordMemory", "connect_host"]
 
 HOST_BITS = 32
+
+
+class HostInterface(wiring.PureInterface):
+    """What `HostSignature` creates; its members, for readers and type checkers."""
+
+    address: Signal
+    read_enable: Signal
+    read_data: Signal
+    write_enable: Signal
+    write_data: Signal
 
 
 class HostSignature(wiring.Signature):
@@ -40,6 +50,9 @@ class HostSignature(wiring.Signature):
                 "write_data": Out(HOST_BITS),
             }
         )
+
+    def create(self, *, path=None, src_loc_at=0) -> HostInterface:
+        return HostInterface(self, path=path, src_loc_at=1 + src_loc_at)
 
 
 def connect_host(m: Module, host, select: Value, ports: list) -> None:
@@ -87,6 +100,14 @@ class WordMemory(wiring.Component):
     host : In(HostSignature)
         Access of the host.
     """
+
+    read_address: Signal
+    read_enable: Signal
+    read_data: Signal
+    write_address: Signal
+    write_enable: Signal
+    write_data: Signal
+    host: HostInterface
 
     def __init__(self, *, width: int, depth: int):
         self.width = check_int("Memory width", width, 1)

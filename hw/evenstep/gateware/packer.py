@@ -34,6 +34,11 @@ class Packer(wiring.Component):
         Distance between the words of neighbouring digits.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    digits: Signal
+    stride: Signal
+
     def __init__(self, geometry: Geometry):
         self.geometry = g = geometry
         self.address_bits = (g.act_depth - 1).bit_length()

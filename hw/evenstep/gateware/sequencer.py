@@ -68,6 +68,29 @@ class Sequencer(wiring.Component):
         Strobes: the array's last column was consumed; the layer's last output was written.
     """
 
+    start: Signal
+    entry: Signal
+    busy: Signal
+    cycles: Signal
+    steps: Signal
+    program_address: Signal
+    program_enable: Signal
+    program_data: Signal
+    act_address: Signal
+    weight_address: Signal
+    read_enable: Signal
+    step_valid: Signal
+    step_first: Signal
+    step_last: Signal
+    step_shift: Signal
+    step_count: Signal
+    step_final: Signal
+    step_ready: Signal
+    layer: data.View
+    layer_start: Signal
+    drained: Signal
+    written: Signal
+
     def __init__(self, geometry: Geometry):
         self.geometry = g = geometry
         self.program_bits = ceil_log2(g.program_depth)
@@ -103,9 +126,7 @@ class Sequencer(wiring.Component):
         g = self.geometry
         act_bits, weight_bits = len(self.act_address), len(self.weight_address)
 
-        record = data.StructLayout(
-            {"act": act_bits, "weight": weight_bits, "steps": 12, "shift": 1, "count": 1}
-        )
+        record = data.StructLayout({"act": act_bits, "weight": weight_bits, "steps": 12, "shift": 1, "count": 1})
         m.submodules.passes = table = memory.Memory(shape=record, depth=max(2, g.max_passes), init=[])
         table_read, table_write = table.read_port(), table.write_port()
 

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenstep.checks import check_choice, check_int
-from evenstep.gateware.memory import HostSignature
+from evenstep.gateware.memory import HostInterface, HostSignature
 from evenstep.spec.geometry import THRESHOLD_STYLES
 
 __all__ = ["SearchThresholds", "ThresholdBank", "ThresholdUnit", "create_threshold_unit"]
@@ -48,6 +48,10 @@ class ThresholdUnit(wiring.Component):
     host : In(HostSignature)
         Access of the host to the thresholds.
     """
+
+    i: stream.Interface
+    o: stream.Interface
+    host: HostInterface
 
     def __init__(self, *, width: int, bits: int, channels: int, rows: int = 1, channel_bits: int | None = None):
         self.width = check_int("Value width", width, 1, 32)

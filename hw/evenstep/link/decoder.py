@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenstep.gateware.memory import HostSignature
-from evenstep.link.frame import PacketByte
+from evenstep.gateware.memory import HostInterface, HostSignature
+from evenstep.link.frame import PACKET_BYTE
 from evenstep.link.protocol import MAGIC, MAX_WORDS, VERSION, Command, Region, Status
 
 __all__ = ["CommandDecoder"]
@@ -43,6 +43,19 @@ class CommandDecoder(wiring.Component):
         State of the sequencer.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    length: Signal
+    dropped: Signal
+    region: Signal
+    host: HostInterface
+    run: Signal
+    entry: Signal
+    reset: Signal
+    busy: Signal
+    cycles: Signal
+    steps: Signal
+
     def __init__(self, *, identity: bytes, sizes: dict[Region, int]):
         if len(identity) != 16:
             raise ValueError(f"Identity must be 16 bytes long, not {len(identity)}")
@@ -50,10 +63,10 @@ class CommandDecoder(wiring.Component):
         self.sizes = sizes
         super().__init__(
             {
-                "i": In(stream.Signature(PacketByte)),
+                "i": In(stream.Signature(PACKET_BYTE)),
                 "length": In(9),
                 "dropped": In(32),
-                "o": Out(stream.Signature(PacketByte)),
+                "o": Out(stream.Signature(PACKET_BYTE)),
                 "region": Out(8),
                 "host": Out(HostSignature(24)),
                 "run": Out(1),
@@ -82,7 +95,9 @@ class CommandDecoder(wiring.Component):
         take = self.i.valid & self.i.ready
         identity = MAGIC + bytes([VERSION]) + self.identity
         state = Cat(self.busy, Const(0, 7), self.dropped, self.cycles, self.steps)
-        fixed = Signal(8 * max(len(identity), len(state) // 8))  # body of an answer that needs no memory, low byte first
+        fixed = Signal(
+            8 * max(len(identity), len(state) // 8)
+        )  # body of an answer that needs no memory, low byte first
         fixed_left = Signal(range(len(fixed) // 8 + 1))
 
         def refuse(reason: Status):

@@ -1,5 +1,7 @@
 """Framing in gateware: bytes to verified packets, and packets to bytes. The format is that of `link.protocol`."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
@@ -7,16 +9,13 @@ from amaranth.lib.wiring import In, Out
 
 from evenstep.link.protocol import ESCAPE, ESCAPE_FLIP, FLAG, MAX_FRAME
 
-__all__ = ["FrameReceiver", "FrameSender", "PacketByte"]
+__all__ = ["PACKET_BYTE", "FrameReceiver", "FrameSender"]
 
 _CRC_BYTES = 4
 
 
-class PacketByte(data.Struct):
-    """A byte of a packet, and whether it is the packet's last."""
-
-    data: 8
-    last: 1
+#: A byte of a packet, and whether it is the packet's last.
+PACKET_BYTE = data.StructLayout({"data": 8, "last": 1})
 
 
 class FrameReceiver(wiring.Component):
@@ -38,11 +37,16 @@ class FrameReceiver(wiring.Component):
         Frames dropped since reset.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    length: Signal
+    dropped: Signal
+
     def __init__(self):
         super().__init__(
             {
                 "i": In(stream.Signature(8)),
-                "o": Out(stream.Signature(PacketByte)),
+                "o": Out(stream.Signature(PACKET_BYTE)),
                 "length": Out(range(MAX_FRAME + 1)),
                 "dropped": Out(32),
             }
@@ -52,7 +56,8 @@ class FrameReceiver(wiring.Component):
         m = Module()
         m.submodules.buffer = buffer = memory.Memory(shape=8, depth=MAX_FRAME, init=[])
         write, read = buffer.write_port(), buffer.read_port()
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
+        crc: Any = CRC32_ISO_HDLC(data_width=8).create()  # its ports have no types
+        m.submodules.crc = crc
 
         count = Signal(range(MAX_FRAME + 2))  # bytes of the frame so far; MAX_FRAME + 1 is too many
         escaped = Signal()
@@ -112,12 +117,16 @@ class FrameSender(wiring.Component):
         Bytes.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self):
-        super().__init__({"i": In(stream.Signature(PacketByte)), "o": Out(stream.Signature(8))})
+        super().__init__({"i": In(stream.Signature(PACKET_BYTE)), "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
+        crc: Any = CRC32_ISO_HDLC(data_width=8).create()  # its ports have no types
+        m.submodules.crc = crc
         checksum = Signal(8 * _CRC_BYTES)
         left = Signal(range(_CRC_BYTES + 1))
         escaping = Signal()
@@ -133,7 +142,10 @@ class FrameSender(wiring.Component):
                 with m.If(self.o.ready):
                     m.d.sync += escaping.eq(1)
             with m.Else():
-                m.d.comb += [self.o.payload.eq(byte ^ (escaping << ESCAPE_FLIP.bit_length() - 1)), sent.eq(self.o.ready)]
+                m.d.comb += [
+                    self.o.payload.eq(byte ^ (escaping << ESCAPE_FLIP.bit_length() - 1)),
+                    sent.eq(self.o.ready),
+                ]
                 with m.If(self.o.ready):
                     m.d.sync += escaping.eq(0)
 

@@ -61,4 +61,6 @@ def infer_encoding(name: str) -> Encoding:
     try:
         return Encoding("unsigned", unsigned_width(name))
     except ValueError:
-        raise ValueError(f"data type of weights must be BIPOLAR, BINARY, INTn or UINTn with n <= 16, not {name!r}") from None
+        raise ValueError(
+            f"data type of weights must be BIPOLAR, BINARY, INTn or UINTn with n <= 16, not {name!r}"
+        ) from None

@@ -55,9 +55,7 @@ class _Walk:
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         inputs = [value for value in graph.input if value.name not in self.constants]
         if len(inputs) != 1 or len(graph.output) != 1:
-            raise ValueError(
-                f"must have one input and one output, not {len(inputs)} and {len(graph.output)}"
-            )
+            raise ValueError(f"must have one input and one output, not {len(inputs)} and {len(graph.output)}")
         self.annotations = {
             annotation.tensor_name: {entry.key: entry.value for entry in annotation.quant_parameter_tensor_names}
             for annotation in graph.quantization_annotation
@@ -70,7 +68,9 @@ class _Walk:
             if len(node.input) != 2 or len(node.output) != 1:
                 raise ValueError(f"node {node.name!r} ({node.op_type}) must have two inputs and one output")
             if node.input[0] in self._waiting:
-                raise ValueError(f"node {node.name!r} must be in one chain with the others, which fork at {node.input[0]!r}")
+                raise ValueError(
+                    f"node {node.name!r} must be in one chain with the others, which fork at {node.input[0]!r}"
+                )
             self._waiting[node.input[0]] = node
 
     def peek(self) -> NodeProto | None:
@@ -178,7 +178,9 @@ def _parse(content: bytes) -> Network:
     try:
         model.ParseFromString(content)
     except DecodeError:
-        raise ValueError("must be an ONNX model, which its bytes are not: it may be truncated or of another kind") from None
+        raise ValueError(
+            "must be an ONNX model, which its bytes are not: it may be truncated or of another kind"
+        ) from None
     walk = _Walk(model.graph)
     bits = unsigned_width(walk.datatype(walk.input.name))
     layers: list[Dense] = []

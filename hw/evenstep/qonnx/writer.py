@@ -58,7 +58,9 @@ class _Graph:
         self.annotate(tensor, **entries)
         return tensor
 
-    def node(self, operator: str, constant: str, *, name: str, output: str, width: int, datatype: str, **more: str) -> None:
+    def node(
+        self, operator: str, constant: str, *, name: str, output: str, width: int, datatype: str, **more: str
+    ) -> None:
         """Add a node between the end and a new tensor."""
         self.nodes.append(helper.make_node(operator, [self.end, constant], [output], name=name, **more))
         self.value(output, width, datatype)
@@ -68,9 +70,7 @@ def _add_thresholds(graph: _Graph, name: str, number: int, thresholds: Threshold
     values, flips = thresholds.values, thresholds.flips
     if flips.any():
         signs = graph.constant(f"signs{number}", np.where(flips, -1, 1), **{DATATYPE_KEY: "BIPOLAR"})
-        graph.node(
-            "Mul", signs, name=f"{name}_flip", output=f"flipped{number}", width=len(flips), datatype="INT32"
-        )
+        graph.node("Mul", signs, name=f"{name}_flip", output=f"flipped{number}", width=len(flips), datatype="INT32")
         values = np.where(flips[:, None], 1 - values[:, ::-1], values)
     graph.node(
         "MultiThreshold",

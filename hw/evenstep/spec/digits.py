@@ -44,7 +44,9 @@ class DigitPass:
     counts_activations: bool
 
 
-def horner_passes(*, weight_digits: int, act_digits: int, weight_bits: int, act_bits: int, step: int) -> list[DigitPass]:
+def horner_passes(
+    *, weight_digits: int, act_digits: int, weight_bits: int, act_bits: int, step: int
+) -> list[DigitPass]:
     """Order the digit products from the heaviest to the lightest.
 
     Parameters

@@ -38,15 +38,20 @@ class Network:
             raise ValueError("Network must have at least one layer, not none")
         for before, after in zip(self.layers, self.layers[1:], strict=False):
             if before.outputs != after.inputs:
-                raise ValueError(f"{after.name} must take the {before.outputs} outputs of {before.name}, not {after.inputs}")
+                raise ValueError(
+                    f"{after.name} must take the {before.outputs} outputs of {before.name}, not {after.inputs}"
+                )
             if before.output_bits is None:
                 raise ValueError(f"{before.name} has no thresholds, which only the last layer may lack")
             if before.output_bits != after.input_bits:
                 raise ValueError(
-                    f"{after.name} must take the {before.output_bits}-bit codes of {before.name}, not {after.input_bits}-bit"
+                    f"{after.name} must take the {before.output_bits}-bit codes of {before.name}, "
+                    f"not {after.input_bits}-bit ones"
                 )
         if self.labels and len(self.labels) != self.layers[-1].outputs:
-            raise ValueError(f"Labels must be one for each of {self.layers[-1].outputs} outputs, not {len(self.labels)}")
+            raise ValueError(
+                f"Labels must be one for each of {self.layers[-1].outputs} outputs, not {len(self.labels)}"
+            )
 
     @property
     def inputs(self) -> int:

@@ -39,9 +39,9 @@ class AmaranthTransport:
             ctx.set(engine.i.valid, offered)
             if offered:
                 ctx.set(engine.i.payload, self._sent[0])
-            taken, valid, byte, busy = await ctx.tick().sample(
+            _, _, taken, valid, byte, busy = await ctx.tick().sample(
                 engine.i.ready, engine.o.valid, engine.o.payload, engine.busy
-            )[2:]
+            )
             silent += 1
             if offered and taken:
                 del self._sent[0]

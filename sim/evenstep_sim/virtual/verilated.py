@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evenstep.generate import Manifest
 from evenstep_sim.cache import cache_folder
-from evenstep_sim.simulators import find_verilator, verilator_environment
+from evenstep_sim.simulators import check_simulator, find_verilator, verilator_environment
 
 __all__ = ["VerilatedTransport", "build_engine"]
 
@@ -33,7 +33,7 @@ def build_engine(manifest_path: Path) -> Path:
     if manifest.block != "engine":
         raise ValueError(f"Block of {manifest_path} must be an engine, not {manifest.block!r}")
     verilog = manifest_path.with_name(manifest.verilog).read_bytes()
-    verilator = find_verilator()
+    check_simulator("verilator")
     conventions = manifest.conventions
     level = int(conventions.reset_active == "high")
     defines = f"-O2 -DCLOCK={conventions.clock} -DRESET={conventions.reset} -DRESET_LEVEL={level}"
@@ -46,10 +46,11 @@ def build_engine(manifest_path: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=program.parent, prefix=".build-") as folder:
         source = Path(folder) / manifest.verilog
         source.write_bytes(verilog)
-        command = [str(verilator), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1), *_OPTIONS]
+        command = [str(find_verilator()), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1), *_OPTIONS]
         command += ["--top-module", manifest.module, "--prefix", "Vengine", "-CFLAGS", defines, "-o", "engine"]
         command += ["--Mdir", folder, str(source), str(_MAIN)]
-        result = subprocess.run(command, env=verilator_environment(), capture_output=True, text=True, check=False)
+        environment = {**os.environ, **verilator_environment()}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if result.returncode:
             lines = [line for line in result.stderr.splitlines() if "rror" in line] or ["no message"]
             raise RuntimeError(f"Verilator cannot build {manifest.verilog}: {lines[0]}")

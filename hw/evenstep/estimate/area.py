@@ -1,0 +1,67 @@
+"""Area: a first figure, counted from the structure of the gateware."""
+
+from dataclasses import dataclass
+
+from evenstep.spec.encoding import unsigned_bits
+from evenstep.spec.geometry import Geometry
+
+__all__ = ["AreaEstimate", "estimate_area"]
+
+
+@dataclass(frozen=True)
+class AreaEstimate:
+    """LUT4 and flip-flops of an engine's parts, memories left out.
+
+    Every full adder, multiplexer bit and group of four inputs counts as one LUT4. Synthesis of the whole engine for
+    ECP5 and iCE40 is compared with these figures in the tests; a calibrated model is to come with the benchmarks.
+
+    Parameters
+    ----------
+    luts, flip_flops : dict of str to int
+        By part of the engine.
+    """
+
+    luts: dict[str, int]
+    flip_flops: dict[str, int]
+
+
+def estimate_area(geometry: Geometry) -> AreaEstimate:
+    """Area of the parts of an engine of `geometry`."""
+    g = geometry
+    accumulator, result = g.accumulator_bits, g.result_bits
+    element = _counter_luts(g.lanes, g.weight_bits, g.act_bits) + 2 * accumulator
+    act_sum = _counter_luts(g.lanes, 1, g.act_bits) + 2 * accumulator
+    count_bits = unsigned_bits(g.lanes * (2**g.weight_bits - 1) * (2**g.act_bits - 1))
+    elements = g.rows * g.columns
+    comparators = 2**g.output_bits - 1 if g.threshold_style == "bank" else g.output_bits
+    packed = g.rows * g.lanes * g.output_bits
+    luts = {
+        "array": elements * (element + accumulator) + g.rows * act_sum,
+        "drain": g.rows * (2 * result + g.max_weight_bits * result),
+        "thresholds": g.rows * comparators * result,
+        "packer": 3 * packed,
+        "sequencer": 420,
+        "link": 900,
+    }
+    flip_flops = {
+        "array": elements * (2 * accumulator + count_bits) + g.rows * (2 * accumulator + count_bits),
+        "drain": g.rows * 3 * result,
+        "thresholds": g.rows * result * (1 if g.threshold_style == "bank" else g.output_bits),
+        "packer": 2 * packed,
+        "sequencer": 330,
+        "link": 480,
+    }
+    return AreaEstimate(luts, flip_flops)
+
+
+def _counter_luts(lanes: int, weight_bits: int, act_bits: int) -> int:
+    """LUT4s of a portable counter: two ANDs fit a LUT with the first addition; each further adder bit is a LUT."""
+    pairs = weight_bits * act_bits
+    luts = pairs * lanes  # both bits of the sums of neighbouring AND terms
+    largest = 2
+    terms = (lanes + 1) // 2
+    while terms > 1:
+        luts += pairs * (terms // 2) * unsigned_bits(largest)
+        terms, largest = (terms + 1) // 2, 2 * largest
+    width = unsigned_bits(lanes)
+    return luts + (pairs - 1) * (width + (weight_bits + act_bits) // 2)

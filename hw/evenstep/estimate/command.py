@@ -1,0 +1,72 @@
+"""`evenstep estimate`: memory, cycles and area of an engine, with a network or without."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from evenstep.compiler import Program, compile_network
+from evenstep.estimate.area import estimate_area
+from evenstep.generate.options import geometry_options
+from evenstep.qonnx import read_network
+from evenstep.spec import Geometry
+
+__all__ = ["estimate"]
+
+
+@click.command()
+@click.argument("network", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@geometry_options
+def estimate(network: Path | None, geometry: Geometry) -> None:
+    """Print memory and a first area figure of an engine and, for a NETWORK file, its exact cycles."""
+    console = Console()
+    console.print(_memory_table(geometry))
+    console.print(_area_table(geometry))
+    if network is not None:
+        program = compile_network(read_network(network), geometry)
+        console.print(_cycle_table(program))
+        console.print(
+            f"{program.cycles:,} cycles an inference of {geometry.rows} input vectors, exactly; "
+            f"{program.useful:.1%} of them useful in every lane"
+        )
+
+
+def _right_aligned(title: str, *columns: str) -> Table:
+    table = Table(title=title)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    return table
+
+
+def _memory_table(geometry: Geometry) -> Table:
+    table = _right_aligned("Memory", "memory", "bits", "KiB")
+    bits = geometry.memory_bits
+    for name, amount in [*bits.items(), ("all", sum(bits.values()))]:
+        table.add_row(name, f"{amount:,}", f"{amount / 8192:.1f}")
+    return table
+
+
+def _area_table(geometry: Geometry) -> Table:
+    area = estimate_area(geometry)
+    table = _right_aligned("Area, counted from the structure, memories left out", "part", "LUT4", "flip-flops")
+    for part in area.luts:
+        table.add_row(part, f"{area.luts[part]:,}", f"{area.flip_flops[part]:,}")
+    table.add_row("all", f"{sum(area.luts.values()):,}", f"{sum(area.flip_flops.values()):,}")
+    return table
+
+
+def _cycle_table(program: Program) -> Table:
+    table = _right_aligned("Cycles", "layer", "shape", "passes", "array steps", "stalls", "cycles", "useful")
+    for layer, compiled in zip(program.network.layers, program.layers, strict=True):
+        cycles = compiled.cycles
+        table.add_row(
+            layer.name,
+            f"{layer.inputs} x {layer.outputs}",
+            str(len(compiled.descriptor.passes)),
+            f"{cycles.steps:,}",
+            f"{cycles.stalls:,}",
+            f"{cycles.total:,}",
+            f"{cycles.useful:.1%}",
+        )
+    return table

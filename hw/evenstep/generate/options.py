@@ -1,0 +1,65 @@
+"""Command-line options that make a geometry; shared by every command that takes one."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from typing import Any
+
+import click
+
+from evenstep.spec import COUNTERS, PRESETS, THRESHOLD_STYLES, Geometry
+
+__all__ = ["geometry_options"]
+
+_CHOICES = {"threshold_style": THRESHOLD_STYLES, "counter": COUNTERS}
+_HELP = {
+    "rows": "R, input vectors that the array works on at once.",
+    "columns": "C, output channels that the array works on at once.",
+    "lanes": "K, inputs that a processing element takes in a cycle.",
+    "weight_bits": "W, native width of a weight, 1 to 8.",
+    "act_bits": "A, native width of an activation, 1 to 8.",
+    "output_bits": "N, width of the threshold unit's codes, 1 to 8.  [default: like --act-bits]",
+    "max_weight_bits": "Widest weights that can run, as digits.  [default: like --weight-bits]",
+    "accumulator_bits": "Width of the dot products.",
+    "threshold_style": "Comparators: all at once, or a binary search.",
+    "counter": "Structure that counts ones.",
+    "program_depth": "32-bit words of the program memory.",
+    "weight_depth": "Words of C x K x W bits of the weight memory.",
+    "act_depth": "Words of K x A bits of each activation bank.",
+    "result_depth": "Raw results of each row.",
+    "threshold_depth": "Channels with thresholds.",
+    "max_passes": "Passes over its inputs that a layer may take.",
+}
+
+
+def geometry_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` an option for every parameter of `Geometry`, and a `geometry` in their place.
+
+    Options start from a preset. Output codes are as wide as activations unless said otherwise, since the next layer
+    takes them.
+    """
+
+    @wraps(command)
+    def with_geometry(*, preset: str, **values: Any) -> Any:
+        given = {name: values.pop(name) for name in _HELP}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if "weight_bits" in changes:
+            changes.setdefault("max_weight_bits", 0)
+        if "act_bits" in changes:
+            changes.setdefault("output_bits", changes["act_bits"])
+        return command(geometry=PRESETS[preset].replace(**changes), **values)
+
+    assert {field.name for field in fields(Geometry)} == set(_HELP)
+    decorated = with_geometry
+    for name, text in reversed(_HELP.items()):
+        kind = click.Choice(_CHOICES[name]) if name in _CHOICES else int
+        default = getattr(PRESETS["default"], name)
+        shown = "" if "default:" in text else f"  [default: {default}]"
+        decorated = click.option(f"--{name.replace('_', '-')}", type=kind, help=text + shown)(decorated)
+    return click.option(
+        "--preset",
+        type=click.Choice(list(PRESETS)),
+        default="default",
+        show_default=True,
+        help="Geometry to start from; the options below change it.",
+    )(decorated)

@@ -1,0 +1,130 @@
+"""`evenstep demo`: from a trained network to simulated hardware, with nothing but the package."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from evenstep.compiler import Program, compile_network
+from evenstep.generate import generate_block
+from evenstep.host import EngineClient, Transport
+from evenstep.spec import Geometry
+from evenstep_golden.sample import sample_images, sample_network
+from evenstep_sim.demo.picture import draw_demo
+from evenstep_sim.demo.run import ImageResult, run_images
+from evenstep_sim.simulators import check_simulator
+from evenstep_sim.virtual import AmaranthTransport, VerilatedTransport, build_engine
+
+__all__ = ["demo"]
+
+# What a minute or two allow on each simulator.
+_IMAGES = {"verilator": 24, "amaranth": 2}
+
+
+@click.command()
+@click.option(
+    "--simulator",
+    type=click.Choice(["auto", "verilator", "amaranth"]),
+    default="auto",
+    show_default=True,
+    help="Simulator of the engine; auto: Verilator where a C++ compiler is found, else Amaranth's own.",
+)
+@click.option("--images", type=click.IntRange(1, 200), help="Images to run.  [default: 24; 2 on Amaranth's simulator]")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("evenstep-demo"),
+    show_default=True,
+    help="Folder for the engine's Verilog and the picture.",
+)
+def demo(simulator: str, images: int | None, output: Path) -> None:
+    """Generate a 2-bit engine, run real images on it, and compare every layer with the golden model.
+
+    A perceptron that was trained with N2UQ on Fashion-MNIST ships with the package, with test images. Nothing else is
+    needed; with a C++ compiler the simulation is a hundred times faster.
+    """
+    console = Console()
+    if simulator == "auto":
+        simulator = _choose(console)
+    count = images or _IMAGES[simulator]
+    network = sample_network()
+    sample = sample_images().first(count)
+    geometry = Geometry()
+    program = compile_network(network, geometry)
+    console.print(
+        f"Network {network.name}: {network.macs:,} multiply-accumulates in {len(network.layers)} layers; engine of "
+        f"{geometry.rows} x {geometry.columns} x {geometry.lanes} lanes, {geometry.weight_bits}-bit weights, "
+        f"{geometry.act_bits}-bit activations"
+    )
+    with console.status("Generating Verilog"):
+        manifest = generate_block("engine", geometry, output)
+    console.print(f"Wrote {output / manifest.verilog} and its manifest and bench")
+    with EngineClient(_open(simulator, geometry, output / f"{manifest.module}.json", console)) as client:
+        results = _run(client, program, sample, console)
+    console.print(_table(results, network.labels))
+    draw_demo(output / "demo.png", network, sample, results)
+    console.print(f"Wrote {output / 'demo.png'}")
+    _conclude(results, program, console)
+
+
+def _choose(console: Console) -> str:
+    try:
+        check_simulator("verilator")
+    except RuntimeError as reason:
+        console.print(f"Verilator cannot be used, so Amaranth's own simulator is, with fewer images: {reason}")
+        return "amaranth"
+    return "verilator"
+
+
+def _open(simulator: str, geometry: Geometry, manifest: Path, console: Console) -> Transport:
+    if simulator == "amaranth":
+        with console.status("Elaborating the engine for Amaranth's simulator"):
+            return AmaranthTransport(geometry)
+    with console.status("Compiling the engine with Verilator (half a minute; kept for the next time)"):
+        executable = build_engine(manifest)
+    return VerilatedTransport(executable)
+
+
+def _run(client: EngineClient, program: Program, sample, console: Console) -> list[ImageResult]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    results: list[ImageResult] = []
+    with Progress(*columns, console=console) as progress:
+        loading = progress.add_task("Loading words over the link", total=None)
+        client.load(program, lambda done, total: progress.update(loading, completed=done, total=total))
+        running = progress.add_task("Running images", total=len(sample))
+        for result in run_images(client, sample):
+            results.append(result)
+            progress.update(running, completed=len(results))
+    return results
+
+
+def _table(results: list[ImageResult], labels: tuple[str, ...]) -> Table:
+    table = Table(title="Engine against golden model, every layer boundary")
+    for column in ("image", "label", "prediction", "cycles", "equal"):
+        table.add_column(column, justify="right" if column in ("image", "cycles") else "left")
+    for number, result in enumerate(results):
+        right = result.prediction == result.label
+        table.add_row(
+            str(number),
+            labels[result.label],
+            f"[green]{labels[result.prediction]}" if right else f"[red]{labels[result.prediction]}",
+            f"{result.cycles:,}",
+            "[green]yes" if result.mismatch is None else f"[red]no: {result.mismatch}",
+        )
+    return table
+
+
+def _conclude(results: list[ImageResult], program: Program, console: Console) -> None:
+    equal = sum(result.mismatch is None for result in results)
+    correct = sum(result.prediction == result.label for result in results)
+    predicted = sum(result.cycles == program.cycles for result in results)
+    console.print(
+        f"{equal} of {len(results)} images equal at every layer; {correct} classified right; {predicted} took exactly "
+        f"the {program.cycles:,} cycles that the compiler predicted, {program.useful:.1%} of them useful in every lane"
+    )
+    if equal < len(results):
+        raise click.ClickException(f"{len(results) - equal} images differ from the golden model")
+    if predicted < len(results):
+        raise click.ClickException("The engine took another number of cycles than the compiler predicted")

@@ -1,0 +1,50 @@
+"""Running images on a simulated engine and comparing every layer boundary."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenstep.host import EngineClient
+from evenstep_golden import reference
+from evenstep_golden.data import Images
+
+__all__ = ["ImageResult", "run_images"]
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What the engine made of one image.
+
+    Parameters
+    ----------
+    label, prediction : int
+        Class of the image, and the engine's.
+    cycles : int
+        Cycles of the run, from the engine's counter.
+    mismatch : Mismatch or None
+        First integer that differs from the golden model's, if any does.
+    """
+
+    label: int
+    prediction: int
+    cycles: int
+    mismatch: reference.Mismatch | None
+
+
+def run_images(client: EngineClient, images: Images) -> Iterator[ImageResult]:
+    """Run `images` one after the other on an engine whose program is loaded; yield each result as it comes."""
+    program = client.program
+    for start in range(0, len(images), program.geometry.rows):
+        batch = slice(start, start + program.geometry.rows)
+        vectors = images.pixels[batch]
+        expected = reference.run(program.network, vectors)
+        status = client.run(vectors)
+        for row, label in enumerate(images.labels[batch]):
+            got = client.boundaries(row)
+            mismatch = reference.first_mismatch(
+                program.network,
+                [boundary[row : row + 1] for boundary in expected],
+                [boundary[None] for boundary in got],
+            )
+            yield ImageResult(int(label), int(np.argmax(got[-1])), status.cycles, mismatch)

@@ -22,7 +22,10 @@ _COLUMNS, _ROWS = 6, 4
 
 
 def draw_demo(path: Path, network: Network, images: Images, results: list[ImageResult]) -> None:
-    """Write the picture of a run as a PNG to `path`."""
+    """Write the picture of a run as a PNG to `path`.
+
+    `results` are those of the first of `images`; all of them make the histogram behind the staircase.
+    """
     figure = Figure(figsize=(14, 7.2), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1], squeeze=False).flat
     equal = sum(result.mismatch is None for result in results)
@@ -35,8 +38,7 @@ def draw_demo(path: Path, network: Network, images: Images, results: list[ImageR
         axes.axis("off")
         if result is not None:
             _draw_image(axes, pixels, result, network)
-    layer = len(network.layers) - 2
-    _draw_staircase(right.subplots(1, 1), network, layer, images)
+    _draw_staircase(right.subplots(1, 1), network, images)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
     write_file(path, content.getvalue())
@@ -55,24 +57,41 @@ def _draw_image(axes: Axes, pixels: np.ndarray, result: ImageResult, network: Ne
     axes.set_title(title, fontsize=9, color=_RIGHT if right else _WRONG)
 
 
-def _draw_staircase(axes: Axes, network: Network, index: int, images: Images) -> None:
-    """Code over sum of the neuron whose sums use its thresholds best, above a histogram of its sums."""
+def _choose_neuron(network: Network, images: Images) -> tuple[int, int, np.ndarray]:
+    """Layer, channel and sums of the neuron with the most uneven treads, among those that use every code well."""
+    best: tuple[float, int, int, np.ndarray] | None = None
+    inputs = images.pixels
+    for index, layer in enumerate(network.layers):
+        if layer.thresholds is None:
+            break
+        sums = layer.sums(inputs)
+        inputs = layer.thresholds.apply(sums)
+        levels = 2**layer.thresholds.bits
+        rarest = np.min([(inputs == level).sum(axis=0) for level in range(levels)], axis=0)
+        treads = np.diff(layer.thresholds.values, axis=1)
+        unevenness = (treads.max(axis=1) + 1) / (treads.min(axis=1) + 1) if levels > 2 else np.ones(layer.outputs)
+        score = np.where(rarest * 2 * levels >= len(images), unevenness, 0)
+        channel = int(np.argmax(score))
+        if best is None or score[channel] > best[0]:
+            best = (float(score[channel]), index, channel, sums[:, channel])
+    assert best is not None
+    return best[1:]
+
+
+def _draw_staircase(axes: Axes, network: Network, images: Images) -> None:
+    """Code over sum of one neuron, above a histogram of its sums."""
+    index, neuron, sums = _choose_neuron(network, images)
     layer = network.layers[index]
     assert layer.thresholds is not None
-    before = network.boundaries(images.pixels)[index - 1] if index else images.pixels
-    sums = layer.sums(before)
-    codes = layer.thresholds.apply(sums)
-    spread = [np.unique(column, return_counts=True)[1] for column in codes.T]
     levels = 2**layer.thresholds.bits
-    neuron = int(np.argmax([counts.min() if len(counts) == levels else 0 for counts in spread]))
     thresholds = layer.thresholds.values[neuron]
-    low, high = int(sums[:, neuron].min()), int(sums[:, neuron].max())
-    margin = max(1, (high - low) // 12)
-    x = np.arange(low - margin, high + margin + 1)
+    # The treads fill the middle; what lies far outside is on the lowest or the highest step anyway.
+    span = max(levels, int(thresholds[-1] - thresholds[0]))
+    x = np.arange(int(thresholds[0]) - span, int(thresholds[-1]) + span + 1)
     points = np.zeros((len(x), layer.outputs), np.int64)
     points[:, neuron] = x
     histogram = axes.twinx()
-    histogram.hist(sums[:, neuron], bins=40, color="#b9c7d8", alpha=0.7)
+    histogram.hist(sums, bins=40, range=(x[0], x[-1]), color="#b9c7d8", alpha=0.7)
     histogram.set_ylabel("images")
     histogram.set_ylim(0, histogram.get_ylim()[1] * 2.2)
     axes.set_zorder(histogram.get_zorder() + 1)
@@ -81,14 +100,14 @@ def _draw_staircase(axes: Axes, network: Network, index: int, images: Images) ->
         axes.axvline(threshold, color=_ACCENT, linewidth=1, linestyle="--")
         axes.annotate(
             f"T{number} = {threshold}",
-            (float(threshold), levels - 0.75),
+            (float(threshold), levels - 0.15),
             rotation=90,
             color=_ACCENT,
             ha="right",
             va="top",
         )
     axes.step(x, layer.thresholds.apply(points)[:, neuron], where="post", color="#1f3b64", linewidth=2.5)
-    axes.set_ylim(-0.3, levels - 0.6)
+    axes.set_ylim(-0.3, levels - 0.1)
     axes.set_yticks(range(levels))
     axes.set_xlabel("integer sum y, as the array counts it")
     axes.set_ylabel("output code")

@@ -56,7 +56,7 @@ class Packer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
-        lane = Signal(range(g.lanes))
+        lane = Signal(range(max(2, g.lanes)))
         word = Signal(self.address_bits)  # words completed so far
         collected = Signal(g.rows * g.lanes * g.output_bits)
         leaving = Signal.like(collected, reset_less=True)

@@ -74,7 +74,7 @@ def _choose(console: Console) -> str:
         check_simulator("verilator")
     except RuntimeError as reason:
         console.print(
-            f"Verilator cannot be used, so Amaranth's own simulator is, with one image, which takes some minutes: {reason}"
+            f"Verilator cannot be used: {reason}. Amaranth's own simulator runs one image instead, in some minutes."
         )
         return "amaranth"
     return "verilator"

@@ -1,0 +1,148 @@
+"""The compiler: programs, refusals, and the cycle model against the simulated engine."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from evenstep.compiler import compile_network
+from evenstep.compiler.layout import act_words, from_act_words, weight_words
+from evenstep.host import EngineClient
+from evenstep.spec import Dense, Encoding, Geometry, Network, Thresholds
+from evenstep_sim.virtual import AmaranthTransport
+
+
+def random_network(
+    seed: int, sizes: list[int], *, encoding: Encoding, input_bits: int, code_bits: int, raw: bool = True
+) -> Network:
+    """Chain of layers with random weights, thresholds over most of each channel's range, and some flips."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        codes = rng.integers(encoding.min_code, encoding.max_code + 1, (outputs, inputs))
+        bits = code_bits if index else input_bits
+        layer = Dense(f"layer{index + 1}", codes, encoding, bits)
+        if index < len(sizes) - 2 or not raw:
+            low, high = layer.sum_ranges()
+            spread = np.sqrt(high - low + 1)[:, None] * 2
+            values = np.sort(rng.normal(0, 1, (outputs, 2**code_bits - 1)) * spread, axis=1).astype(np.int64)
+            thresholds = Thresholds(values + ((low + high) // 2)[:, None], rng.random(outputs) < 0.3)
+            layer = Dense(layer.name, codes, encoding, bits, thresholds)
+        layers.append(layer)
+    return Network(tuple(layers))
+
+
+GEOMETRY = Geometry(columns=3, lanes=5, threshold_depth=64, act_depth=128, weight_depth=256)
+
+# Geometry changes, layer sizes, encoding, input bits, code bits: digits of activations and weights, tiles shorter than
+# their draining, partial words, one channel, one threshold, several rows, native widths from 1 to 8.
+CASES = [
+    ({}, [17, 11, 6, 4], "odd-level:2", 8, 2),
+    ({"threshold_style": "search"}, [17, 11, 6, 4], "twos-complement:2", 8, 2),
+    ({"columns": 8, "lanes": 8}, [8, 20, 20, 3], "symmetric:2", 2, 2),
+    ({"columns": 1, "lanes": 3}, [7, 1, 5, 1], "unsigned:2", 3, 1),
+    ({"weight_bits": 1, "act_bits": 1, "output_bits": 1, "max_weight_bits": 1}, [12, 9, 2], "odd-level:1", 4, 1),
+    ({"weight_bits": 1, "max_weight_bits": 4, "max_passes": 64}, [13, 7, 3], "affine:4:5", 4, 2),
+    ({"weight_bits": 3, "act_bits": 2, "max_weight_bits": 5, "max_passes": 64}, [9, 7, 5], "twos-complement:5", 5, 2),
+    ({"act_bits": 1, "output_bits": 3}, [11, 13, 6, 5], "odd-level:2", 8, 3),
+    ({"act_bits": 2, "output_bits": 5, "threshold_style": "search"}, [11, 13, 6, 5], "odd-level:2", 8, 5),
+    ({"rows": 3}, [10, 9, 4], "odd-level:2", 8, 2),
+    ({"weight_bits": 8, "act_bits": 8, "output_bits": 8, "threshold_style": "search"}, [6, 5, 4], "affine:8:100", 8, 8),
+    ({"weight_bits": 4, "act_bits": 4, "output_bits": 4}, [9, 8, 7], "symmetric:4", 4, 4),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[2]}-{case[3]}-{case[4]}-{len(case[1])}")
+def test_engine_equals_network_in_predicted_cycles(case) -> None:
+    changes, sizes, encoding, input_bits, code_bits = case
+    if "weight_bits" in changes:
+        changes = {"max_weight_bits": 0, **changes}
+    geometry = GEOMETRY.replace(**changes)
+    network = random_network(7, sizes, encoding=Encoding.parse(encoding), input_bits=input_bits, code_bits=code_bits)
+    program = compile_network(network, geometry)
+    inputs = np.random.default_rng(8).integers(0, 2**input_bits, (geometry.rows, network.inputs))
+    with EngineClient(AmaranthTransport(geometry)) as client:
+        client.load(program)
+        status = client.run(inputs)
+        got = [client.boundaries(row) for row in range(geometry.rows)]
+    for row, boundaries in enumerate(got):
+        for layer, boundary, expected in zip(program.layers, boundaries, network.boundaries(inputs[row]), strict=True):
+            np.testing.assert_array_equal(boundary, expected, err_msg=f"{layer.name}, row {row}")
+    assert status.cycles == program.cycles
+    assert status.steps == sum(layer.cycles.steps for layer in program.layers)
+
+
+def test_thresholded_last_layer_and_second_program() -> None:
+    """Another network is loaded into the same engine, without generating anything anew."""
+    first = random_network(1, [9, 6, 4], encoding=Encoding("odd-level", 2), input_bits=2, code_bits=2)
+    second = random_network(2, [5, 8], encoding=Encoding("unsigned", 2), input_bits=8, code_bits=1, raw=False)
+    with EngineClient(AmaranthTransport(GEOMETRY)) as client:
+        for network in (first, second):
+            client.load(compile_network(network, GEOMETRY))
+            inputs = np.arange(network.inputs) % 2**network.input_bits
+            client.run(inputs)
+            for got, expected in zip(client.boundaries(), network.boundaries(inputs), strict=True):
+                np.testing.assert_array_equal(got, expected)
+
+
+def test_small_activation_memory_is_reused() -> None:
+    network = random_network(3, [20, 20, 20, 20, 4], encoding=Encoding("odd-level", 2), input_bits=2, code_bits=2)
+    geometry = GEOMETRY.replace(act_depth=9)
+    program = compile_network(network, geometry)
+    assert [layer.overwritten for layer in program.layers] == [True, False, False, False]
+    inputs = np.full(20, 3)
+    with EngineClient(AmaranthTransport(geometry)) as client:
+        client.load(program)
+        client.run(inputs)
+        np.testing.assert_array_equal(client.codes(program.layers[-1]), network.boundaries(inputs)[-1])
+        with pytest.raises(ValueError, match=r"\ACodes of layer1 are overwritten by later layers"):
+            client.codes(program.layers[0])
+
+
+def test_layout_round_trip() -> None:
+    codes = np.arange(23) * 11 % 256
+    words = act_words(codes, digits=4, lanes=5, act_bits=2)
+    assert len(words) == 4 * 5
+    np.testing.assert_array_equal(from_act_words(words, count=23, digits=4, lanes=5, act_bits=2), codes)
+    weights = weight_words([[1, 2, 3], [0, 1, 2]], digits=1, columns=2, lanes=2, weight_bits=2)
+    assert weights == [0b01_00_10_01, 0b00_10_00_11]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"weight_bits": 1}, r"layer1 has 2-bit weights, wider than the engine's 1: .*--max-weight-bits 2"),
+        ({"output_bits": 1}, r"layer1 has 2-bit outputs, wider than the engine's 1: .*--output-bits 2"),
+        ({"accumulator_bits": 8}, r"layer1 has sums up to \d+, too wide for .* 8-bit accumulators: .*-bits 1\d"),
+        ({"weight_depth": 4}, r"Weights of the network need \d+ words, \d+ more than .*--weight-depth \d+"),
+        ({"threshold_depth": 8}, r"Thresholds of the network need 17 channels, 9 more than .*--threshold-depth 17"),
+        ({"program_depth": 16}, r"Program of the network need \d+ words, .*--program-depth \d+"),
+        ({"act_depth": 8}, r"Activations of the network need \d+ words, .*--act-depth \d+"),
+        ({"result_depth": 2}, r"Results of the network need 4 words, 2 more than .*--result-depth 4"),
+        ({"max_passes": 2}, r"layer1 needs 4 passes, more than the engine's 2: .*--max-passes 4"),
+    ],
+)
+def test_refusals_name_the_parameter(changes, message) -> None:
+    network = random_network(4, [17, 11, 6, 4], encoding=Encoding("odd-level", 2), input_bits=8, code_bits=2)
+    geometry = GEOMETRY.replace(**{"max_weight_bits": 0, **changes})
+    with pytest.raises(ValueError, match=rf"\A{message}"):
+        compile_network(network, geometry)
+
+
+def test_client_refuses_foreign_engines_and_wrong_inputs() -> None:
+    network = random_network(5, [6, 4], encoding=Encoding("odd-level", 2), input_bits=2, code_bits=2)
+    program = compile_network(network, GEOMETRY)
+    with EngineClient(AmaranthTransport(GEOMETRY.replace(lanes=6))) as client:
+        with pytest.raises(RuntimeError, match=re.escape("No program is loaded: call load() first")):
+            client.run(np.zeros(6, int))
+        with pytest.raises(RuntimeError, match=rf"\AProgram was compiled for engine {GEOMETRY.hash.hex()}, but"):
+            client.load(program)
+    with EngineClient(AmaranthTransport(GEOMETRY)) as client:
+        client.load(program)
+        with pytest.raises(ValueError, match=r"\AInput codes must be from 0 to 3, not 0 to 4"):
+            client.run(np.array([0, 1, 2, 3, 4, 0]))
+        with pytest.raises(ValueError, match=r"\AInput must be 6 integer codes, not int64 of shape \(5,\)"):
+            client.run(np.zeros(5, int))
+        with pytest.raises(ValueError, match=r"\AInput vectors must be from 1 to the engine's 1 rows, not 2"):
+            client.run(np.zeros((2, 6), int))

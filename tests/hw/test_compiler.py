@@ -47,13 +47,16 @@ CASES = [
     ({"weight_bits": 3, "act_bits": 2, "max_weight_bits": 5, "max_passes": 64}, [9, 7, 5], "twos-complement:5", 5, 2),
     ({"act_bits": 1, "output_bits": 3}, [11, 13, 6, 5], "odd-level:2", 8, 3),
     ({"act_bits": 2, "output_bits": 5, "threshold_style": "search"}, [11, 13, 6, 5], "odd-level:2", 8, 5),
+    ({"encoding": "odd-level"}, [17, 11, 6, 4], "odd-level:2", 8, 2),
+    ({"encoding": "unsigned", "rows": 2}, [17, 11, 4], "unsigned:2", 8, 2),
+    ({"encoding": "symmetric"}, [17, 11, 4], "symmetric:2", 8, 2),
     ({"rows": 3}, [10, 9, 4], "odd-level:2", 8, 2),
     ({"weight_bits": 8, "act_bits": 8, "output_bits": 8, "threshold_style": "search"}, [6, 5, 4], "affine:8:100", 8, 8),
     ({"weight_bits": 4, "act_bits": 4, "output_bits": 4}, [9, 8, 7], "symmetric:4", 4, 4),
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[2]}-{case[3]}-{case[4]}-{len(case[1])}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[2]}-{case[3]}-{case[4]}")
 def test_engine_equals_network_in_predicted_cycles(case) -> None:
     changes, sizes, encoding, input_bits, code_bits = case
     if "weight_bits" in changes:
@@ -114,6 +117,7 @@ def test_layout_round_trip() -> None:
     [
         ({"weight_bits": 1}, r"layer1 has 2-bit weights, wider than the engine's 1: .*--max-weight-bits 2"),
         ({"output_bits": 1}, r"layer1 has 2-bit outputs, wider than the engine's 1: .*--output-bits 2"),
+        ({"encoding": "unsigned"}, r"layer1 has odd-level weights, which an engine for unsigned ones .*--encoding any"),
         ({"accumulator_bits": 8}, r"layer1 has sums up to \d+, too wide for .* 8-bit accumulators: .*-bits 1\d"),
         ({"weight_depth": 4}, r"Weights of the network need \d+ words, \d+ more than .*--weight-depth \d+"),
         ({"threshold_depth": 8}, r"Thresholds of the network need 17 channels, 9 more than .*--threshold-depth 17"),

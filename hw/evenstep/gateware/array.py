@@ -26,7 +26,8 @@ class PEArray(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-        Uses `rows`, `columns`, `lanes`, `weight_bits`, `act_bits`, `accumulator_bits`, `digit_step` and `counter`.
+        Uses `rows`, `columns`, `lanes`, `weight_bits`, `act_bits`, `accumulator_bits`, `digit_step`, `counter` and
+        `encoding`: activation sums are 0 where weights are unsigned, as nobody needs them.
     counter_latency : int
         Pipeline registers inside the counters.
 
@@ -111,6 +112,9 @@ class PEArray(wiring.Component):
                 weights = step.weights.word_select(c, g.lanes * g.weight_bits)
                 row.append(element(f"pe_{r}_{c}", counter, acts, weights, valid).sum)
             sums.append(row)
+            if g.encoding == "unsigned":
+                act_sums.append(Const(0, g.accumulator_bits))
+                continue
             # An activation sum is a dot product with ones. A step that is not to be counted still shifts.
             gated = Mux(step.count, acts, 0)
             counter = PortableCounter(lanes=g.lanes, weight_bits=1, act_bits=g.act_bits, latency=self.counter_latency)

@@ -1,6 +1,6 @@
 """Drain: what stands between the array's raw sums and the results of a layer."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +18,8 @@ class Drain(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-        Uses `rows`, `accumulator_bits`, `result_bits`, `max_weight_bits`, `threshold_depth` and `result_depth`.
+        Uses `rows`, `accumulator_bits`, `result_bits`, `max_weight_bits`, `encoding`, `threshold_depth` and
+        `result_depth`.
 
     Members
     -------
@@ -29,7 +30,8 @@ class Drain(wiring.Component):
     start : In(1)
         Begin a layer: the next column is output 0. Only while nothing is in flight.
     doubled : In(1)
-        Scale of the weight encoding: 2 where set, else 1. Stable during a layer, like all below.
+        Scale of the weight encoding: 2 where set, else 1. Stable during a layer, like all below. Not looked at where
+        the geometry fixes the encoding, nor is `zero` where that is unsigned.
     zero : In(max_weight_bits)
         Zero point of the weight encoding.
     base : In
@@ -74,6 +76,8 @@ class Drain(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
+        doubled = self.doubled if g.encoding == "any" else Const(g.encoding == "odd-level", 1)
+        zero = Const(0, 1) if g.encoding == "unsigned" else self.zero
         index = Signal(self.channel_bits + 1)  # outputs taken so far
 
         # Stage 1 scales the sum and multiplies the zero point, once for each row and whatever the number of columns;
@@ -99,8 +103,8 @@ class Drain(wiring.Component):
                 total = self.i.payload.sums.word_select(r, g.accumulator_bits)
                 act_sum = self.i.payload.act_sums.word_select(r, g.accumulator_bits)
                 m.d.sync += [
-                    scaled.word_select(r, g.result_bits).eq(Mux(self.doubled, total << 1, total)),
-                    correction.word_select(r, g.result_bits).eq(_product(act_sum, self.zero)),
+                    scaled.word_select(r, g.result_bits).eq(Mux(doubled, total << 1, total)),
+                    correction.word_select(r, g.result_bits).eq(_product(act_sum, zero)),
                 ]
         with m.If(self.start):
             m.d.sync += index.eq(0)

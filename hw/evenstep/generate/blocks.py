@@ -20,7 +20,9 @@ __all__ = ["BLOCKS", "create_block"]
 BLOCKS: dict[str, Callable[[Geometry], wiring.Component]] = {
     "engine": Engine,
     "array": PEArray,
-    "dot": lambda g: DotProduct(lanes=g.lanes, weight_bits=g.weight_bits, act_bits=g.act_bits, counter=g.counter),
+    "dot": lambda g: DotProduct(
+        lanes=g.lanes, weight_bits=g.weight_bits, act_bits=g.act_bits, encoding=g.encoding, counter=g.counter
+    ),
     "threshold": lambda g: create_threshold_unit(
         g.threshold_style, width=g.result_bits, bits=g.output_bits, channels=g.threshold_depth, rows=g.rows
     ),

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from evenstep.spec import COUNTERS, PRESETS, THRESHOLD_STYLES, Geometry
+from evenstep.spec import COUNTERS, PRESETS, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Geometry
 
 __all__ = ["geometry_options"]
 
-_CHOICES = {"threshold_style": THRESHOLD_STYLES, "counter": COUNTERS}
+_CHOICES = {"threshold_style": THRESHOLD_STYLES, "counter": COUNTERS, "encoding": WEIGHT_ENCODINGS}
 _HELP = {
     "rows": "R, input vectors that the array works on at once.",
     "columns": "C, output channels that the array works on at once.",
@@ -20,6 +20,7 @@ _HELP = {
     "act_bits": "A, native width of an activation, 1 to 8.",
     "output_bits": "N, width of the threshold unit's codes, 1 to 8.  [default: like --act-bits]",
     "max_weight_bits": "Widest weights that can run, as digits.  [default: like --weight-bits]",
+    "encoding": "Weights: any, chosen by each layer at run time, or one, which saves what it does not need.",
     "accumulator_bits": "Width of the dot products.",
     "threshold_style": "Comparators: all at once, or a binary search.",
     "counter": "Structure that counts ones.",

@@ -9,11 +9,14 @@ from typing import Any
 
 from evenstep.checks import check_choice, check_int
 from evenstep.spec.digits import digit_count
+from evenstep.spec.encoding import ENCODINGS
 
-__all__ = ["COUNTERS", "PRESETS", "THRESHOLD_STYLES", "Geometry"]
+__all__ = ["COUNTERS", "PRESETS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
 
 THRESHOLD_STYLES = ("bank", "search")
 COUNTERS = ("portable",)
+#: Encodings that an engine can be generated for; any: each layer brings its own.
+WEIGHT_ENCODINGS = ("any", *ENCODINGS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,9 @@ class Geometry:
         Width N of the threshold unit's codes, 1 to 8. Layers with narrower codes run as they are.
     max_weight_bits : int
         Widest weight codes that can run, as digits, `weight_bits` to 16.
+    encoding : str
+        Weight encoding, one of `WEIGHT_ENCODINGS`. ``"any"`` leaves it to each layer; a fixed one saves what it does
+        not need: unsigned weights the activation sums and zero points, all others the choice of scale.
     accumulator_bits : int
         Width of the unsigned dot products, 4 to 31. Results are one bit wider, and signed.
     threshold_style : str
@@ -56,6 +62,7 @@ class Geometry:
     act_bits: int = 2
     output_bits: int = 2
     max_weight_bits: int = 0
+    encoding: str = "any"
     accumulator_bits: int = 22
     threshold_style: str = "bank"
     counter: str = "portable"
@@ -76,6 +83,7 @@ class Geometry:
         if self.max_weight_bits == 0:
             object.__setattr__(self, "max_weight_bits", self.weight_bits)
         check_int("Maximum weight bits", self.max_weight_bits, self.weight_bits, 16)
+        check_choice("Encoding", self.encoding, WEIGHT_ENCODINGS)
         check_int("Accumulator bits", self.accumulator_bits, 4, 31)
         check_choice("Threshold style", self.threshold_style, THRESHOLD_STYLES)
         check_choice("Counter", self.counter, COUNTERS)

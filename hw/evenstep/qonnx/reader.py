@@ -49,7 +49,10 @@ def _tensor_values(tensor: TensorProto) -> np.ndarray:
 
 
 class _Walk:
-    """The nodes of a graph in the order in which data flows, with what they refer to."""
+    """The nodes of a graph in the order in which data flows, with what they refer to.
+
+    `node` is the one that was looked at last, to which an error belongs; None where it belongs to none of them.
+    """
 
     def __init__(self, graph: GraphProto) -> None:
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -63,6 +66,7 @@ class _Walk:
         self.input = inputs[0]
         self.end = self.input.name
         self._output = graph.output[0].name
+        self.node: NodeProto | None = None
         self._waiting: dict[str, NodeProto] = {}
         for node in graph.node:
             if len(node.input) != 2 or len(node.output) != 1:
@@ -75,8 +79,9 @@ class _Walk:
 
     def peek(self) -> NodeProto | None:
         """The node that continues the chain, or None at its end; raises `ValueError` where something is left over."""
-        if self.end in self._waiting:
-            return self._waiting[self.end]
+        self.node = self._waiting.get(self.end)
+        if self.node is not None:
+            return self.node
         if self._waiting:
             raise ValueError(f"node {next(iter(self._waiting.values())).name!r} must be in one chain with the others")
         if self.end != self._output:
@@ -85,7 +90,7 @@ class _Walk:
 
     def take(self) -> tuple[NodeProto, np.ndarray]:
         """Step over the next node: the node, and the integers that are its second input."""
-        node = self._waiting.pop(self.end)
+        self.node = node = self._waiting.pop(self.end)
         self.end = node.output[0]
         if node.input[1] not in self.constants:
             raise ValueError(f"its second input must be a constant in the file, which {node.input[1]!r} is not")
@@ -156,11 +161,7 @@ def _read_layer(walk: _Walk, node: NodeProto, name: str, input_bits: int) -> Den
     if follower is None or follower.op_type == "MatMul":
         return layer
     _check_operator(follower, ("MatMul", "Mul", "MultiThreshold"))
-    try:
-        thresholds = _read_thresholds(walk, layer.outputs)
-    except ValueError as error:
-        raise ValueError(f"node {follower.name!r}: {error}") from error
-    return Dense(name, layer.codes, encoding, input_bits, thresholds)
+    return Dense(name, layer.codes, encoding, input_bits, _read_thresholds(walk, layer.outputs))
 
 
 def _read_labels(model: ModelProto) -> tuple[str, ...]:
@@ -184,13 +185,14 @@ def _parse(content: bytes) -> Network:
     walk = _Walk(model.graph)
     bits = unsigned_width(walk.datatype(walk.input.name))
     layers: list[Dense] = []
-    while (node := walk.peek()) is not None:
-        try:
+    try:
+        while (node := walk.peek()) is not None:
             layers.append(_read_layer(walk, node, node.name or f"layer{len(layers) + 1}", bits))
-        except ValueError as error:
-            text = str(error)
-            raise ValueError(text if text.startswith("node ") else f"node {node.name!r}: {text}") from error
-        bits = layers[-1].output_bits or bits
+            bits = layers[-1].output_bits or bits
+    except ValueError as error:
+        if walk.node is None:
+            raise
+        raise ValueError(f"node {walk.node.name!r}: {error}") from error
     network = Network(tuple(layers), _read_labels(model), model.graph.name or "network")
     shape = walk.input.type.tensor_type.shape.dim
     if len(shape) != 2 or shape[1].dim_value != network.inputs:

@@ -26,6 +26,3 @@ def write_file(path: str | Path, content: bytes | str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-write_atomically = write_file

@@ -1,0 +1,1 @@
+"""Commands of the golden model, for the `evenstep` command line."""

@@ -1,0 +1,91 @@
+"""The shipped network on Fashion-MNIST: torch, integer reference and qonnx executor give the same integers."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from evenstep.qonnx import read_network, write_network
+from evenstep_golden.checkpoint import load_checkpoint
+from evenstep_golden.commands.evaluate import evaluate
+from evenstep_golden.data import LABELS, Images, load_images
+from evenstep_golden.executor import run_qonnx
+from evenstep_golden.lower import lower
+from evenstep_golden.models import SIZES, QuantPerceptron
+from evenstep_golden.reference import accuracy, count_differences, run
+from evenstep_golden.sample import checkpoint_path, network_path, sample_images, sample_network
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    """All test images. Where they are missing, the error says how to install them."""
+    return load_images("test")
+
+
+@pytest.fixture(scope="module")
+def model() -> QuantPerceptron:
+    model = load_checkpoint(checkpoint_path()).model
+    assert isinstance(model, QuantPerceptron)
+    return model
+
+
+def test_torch_equals_the_reference_on_ten_thousand_images(images: Images, model: QuantPerceptron) -> None:
+    network = sample_network()
+    expected = run(network, images.pixels)
+    assert [layer.shape for layer in expected] == [(10_000, size) for size in SIZES[1:]]
+    got = [layer.numpy() for layer in model.boundaries(torch.tensor(images.pixels))]
+    assert count_differences(network, expected, got) == {f"layer{number}": 0 for number in (1, 2, 3, 4)}
+    assert accuracy(expected[-1], images.labels) == 0.897
+
+
+def test_qonnx_executor_equals_the_reference_on_a_hundred_images(images: Images) -> None:
+    network = sample_network()
+    pixels = images.pixels[:100]
+    got = run_qonnx(network_path(), pixels)
+    assert count_differences(network, run(network, pixels), got) == {f"layer{number}": 0 for number in (1, 2, 3, 4)}
+
+
+def test_shipped_network_is_that_of_the_shipped_checkpoint(model: QuantPerceptron) -> None:
+    assert lower(model, name="fashion-mnist-mlp-w2a2", labels=LABELS) == read_network(network_path())
+
+
+def test_shipped_images_are_the_first_of_the_test_images(images: Images) -> None:
+    sample, first = sample_images(), images.first(200)
+    np.testing.assert_array_equal(sample.pixels, first.pixels)
+    np.testing.assert_array_equal(sample.labels, first.labels)
+
+
+def test_evaluate_prints_accuracy_and_differences() -> None:
+    result = CliRunner().invoke(
+        evaluate, [str(network_path()), "--checkpoint", str(checkpoint_path()), "--qonnx", "3"], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        "fashion-mnist-mlp-w2a2: 89.70 % top-1 on 10000 test images (integer reference)",
+        "torch, 10000 images: differing integers after layer1 0, layer2 0, layer3 0, layer4 0",
+        "qonnx executor, 3 images: differing integers after layer1 0, layer2 0, layer3 0, layer4 0",
+    ]
+
+
+def test_evaluate_names_the_first_difference(tmp_path: Path, model: QuantPerceptron) -> None:
+    weight = model.hidden[1].get_submodule("linear").get_parameter("weight")
+    with torch.no_grad():
+        weight[7].neg_()
+        write_network(lower(model), tmp_path / "other.onnx")
+        weight[7].neg_()
+    result = CliRunner().invoke(evaluate, [str(tmp_path / "other.onnx"), "--checkpoint", str(checkpoint_path())])
+    assert result.exit_code == 1
+    assert "differing integers after layer1 0, layer2 " in result.output
+    assert "torch differs from the integer reference: layer2, channel 7, position " in result.output
+
+
+def test_sample_reference_and_data_need_no_torch() -> None:
+    code = (
+        "import sys, evenstep_golden, evenstep_golden.reference, evenstep_golden.data, evenstep_golden.sample as s; "
+        "s.sample_network(); s.sample_images(); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

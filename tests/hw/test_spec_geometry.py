@@ -1,0 +1,85 @@
+"""Geometry: what it refuses, and what follows from it."""
+
+import json
+
+import pytest
+
+from evenstep.spec import PRESETS, Geometry
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"rows": 0}, ValueError, r"^Rows must be an integer from 1 to 64, not 0$"),
+        ({"columns": 257}, ValueError, r"^Columns must be an integer from 1 to 256, not 257$"),
+        ({"lanes": 0}, ValueError, r"^Lanes must be an integer from 1 to 1024, not 0$"),
+        ({"weight_bits": 0}, ValueError, r"^Weight bits must be an integer from 1 to 8, not 0$"),
+        ({"weight_bits": 9}, ValueError, r"^Weight bits must be an integer from 1 to 8, not 9$"),
+        ({"weight_bits": "two"}, TypeError, r"^Weight bits must be an integer from 1 to 8, not 'two'$"),
+        ({"act_bits": 9}, ValueError, r"^Activation bits must be an integer from 1 to 8, not 9$"),
+        ({"act_bits": None}, TypeError, r"^Activation bits must be an integer from 1 to 8, not None$"),
+        ({"act_bits": True}, TypeError, r"^Activation bits must be an integer from 1 to 8, not True$"),
+        ({"output_bits": 0}, ValueError, r"^Output bits must be an integer from 1 to 8, not 0$"),
+        ({"weight_bits": 4, "max_weight_bits": 3}, ValueError, r"^Maximum weight bits must be .* from 4 to 16, not 3$"),
+        ({"accumulator_bits": 32}, ValueError, r"^Accumulator bits must be an integer from 4 to 31, not 32$"),
+        ({"accumulator_bits": 16.0}, TypeError, r"^Accumulator bits must be an integer from 4 to 31, not 16\.0$"),
+        ({"threshold_style": "tree"}, ValueError, r"^Threshold style must be one of bank, search, not 'tree'$"),
+        ({"counter": "magic"}, ValueError, r"^Counter must be one of .*, not 'magic'$"),
+        ({"act_depth": 1}, ValueError, r"^Activation depth must be an integer from 2 to 1048576, not 1$"),
+        ({"max_passes": 257}, ValueError, r"^Maximum passes must be an integer from 1 to 256, not 257$"),
+        (
+            {"lanes": 2, "act_bits": 1, "output_bits": 4},
+            ValueError,
+            r"^Lanes must be at least the 4 digits of an output code, not 2: ",
+        ),
+    ],
+)
+def test_geometries_that_are_none_are_refused(values: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Geometry(**values)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name: str) -> None:
+    geometry = PRESETS[name]
+    again = Geometry.from_dict(json.loads(json.dumps(geometry.to_dict())))
+    assert again == geometry
+    assert again.hash == geometry.hash
+
+
+def test_every_parameter_is_in_the_hash() -> None:
+    geometry = Geometry(max_weight_bits=4)
+    others = {"threshold_style": "search", "encoding": "odd-level"}
+    changes = [
+        {name: others[name] if isinstance(value, str) else value + 1}
+        for name, value in geometry.to_dict().items()
+        if name != "counter"  # there is only one so far
+    ]
+    hashes = {geometry.replace(**change).hash for change in changes}
+    assert len(hashes) == len(changes)
+    assert geometry.hash not in hashes
+    assert len(geometry.hash) == 16
+
+
+@pytest.mark.parametrize("values", [{}, {**Geometry().to_dict(), "more": 1}, [], "text"])
+def test_other_dictionaries_are_refused(values: object) -> None:
+    with pytest.raises(ValueError, match=r"^Geometry must name exactly its own parameters; missing or unknown: "):
+        Geometry.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("weight_bits", "max_weight_bits", "act_bits", "step"), [(2, 2, 2, 2), (2, 4, 2, 2), (3, 3, 2, 2), (3, 6, 2, 1)]
+)
+def test_digit_step(weight_bits: int, max_weight_bits: int, act_bits: int, step: int) -> None:
+    geometry = Geometry(weight_bits=weight_bits, max_weight_bits=max_weight_bits, act_bits=act_bits)
+    assert geometry.digit_step == step
+
+
+def test_memory_bits() -> None:
+    geometry = Geometry(rows=2, columns=4, lanes=8, weight_bits=3, act_bits=2, output_bits=3, accumulator_bits=20)
+    bits = geometry.memory_bits
+    assert bits["weights"] == geometry.weight_depth * 4 * 8 * 3
+    assert bits["activations"] == geometry.act_depth * 2 * 8 * 2
+    assert bits["thresholds"] == geometry.threshold_depth * (7 * 21 + 1)
+    assert bits["results"] == geometry.result_depth * 2 * 21
+    assert bits["program"] == geometry.program_depth * 32

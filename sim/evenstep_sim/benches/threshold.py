@@ -1,0 +1,147 @@
+"""Bench of the threshold unit, of both styles: they have the same ports and the same results."""
+
+import cocotb
+import numpy as np
+
+from evenstep.spec import Thresholds
+from evenstep_sim.bench import Bench, pack
+
+_TESTED_CHANNELS = 12
+
+
+class _ThresholdBench(Bench):
+    channels: np.ndarray
+    thresholds: Thresholds
+
+    @property
+    def value_range(self) -> tuple[int, int]:
+        """Smallest and largest signed value."""
+        width = self.geometry.result_bits
+        return -(2 ** (width - 1)), 2 ** (width - 1) - 1
+
+    async def load(self) -> None:
+        """Choose channels and thresholds of every kind, write them, and read them back."""
+        g = self.geometry
+        low, high = self.value_range
+        count = min(_TESTED_CHANNELS, g.threshold_depth)
+        others = self.rng.permutation(np.arange(1, g.threshold_depth - 1))[: count - 2]
+        self.channels = np.array([0, g.threshold_depth - 1, *others])
+        levels = 2**g.output_bits - 1
+        # Spread over all values, close together, all equal, saturated below and above (never and always reached).
+        kinds = [
+            self.rng.integers(low, high, (count, levels), endpoint=True),
+            self.rng.integers(-levels, levels, (count, levels), endpoint=True),
+            np.broadcast_to(self.rng.integers(low, high, (count, 1)), (count, levels)),
+            np.where(self.rng.random((count, levels)) < 0.5, low, high),
+            np.full((count, levels), low),
+            np.full((count, levels), high),
+        ]
+        kind = np.arange(count) % len(kinds)
+        values = np.sort(np.stack(kinds)[kind, np.arange(count)], axis=1)
+        self.thresholds = Thresholds(values, self.rng.random(count) < 0.5)
+        for n in range(count):
+            await self.write_channel(n)
+        for n in range(count):
+            await self.read_channel(n)
+
+    def host_words(self, n: int) -> list[int]:
+        """Host words of tested channel `n`: its thresholds, sign extended, and its flip."""
+        return [int(value) & 0xFFFFFFFF for value in self.thresholds.values[n]] + [int(self.thresholds.flips[n])]
+
+    async def write_channel(self, n: int) -> None:
+        """Write tested channel `n` by the host's port."""
+        base = int(self.channels[n]) << self.geometry.output_bits
+        for index, word in enumerate(self.host_words(n)):
+            self.set(host_address=base + index, host_write_enable=1, host_write_data=word)
+            await self.tick()
+        self.set(host_write_enable=0)
+
+    async def read_channel(self, n: int) -> None:
+        """Read tested channel `n` by the host's port and compare."""
+        base = int(self.channels[n]) << self.geometry.output_bits
+        for index, word in enumerate(self.host_words(n)):
+            self.set(host_address=base + index, host_read_enable=1)
+            await self.tick()
+            self.set(host_read_enable=0)
+            # A threshold is cut to the unit's width; how it is extended again is no part of the contract.
+            width = self.geometry.result_bits if index < 2**self.geometry.output_bits - 1 else 1
+            mask = (1 << width) - 1
+            got = int(self.dut.host_read_data.value) & mask
+            channel = int(self.channels[n])
+            assert got == word & mask, f"Host word {index} of channel {channel} must be {word & mask}, not {got}"
+
+    def put(self, n: int, values: np.ndarray, *, last: int = 0) -> None:
+        """Queue `values`, shape (rows,), for tested channel `n`, and their codes."""
+        g = self.geometry
+        columns = np.zeros((g.rows, self.thresholds.channels), np.int64)
+        columns[:, n] = values
+        codes = self.thresholds.apply(columns)[:, n]
+        self.input.put(channel=int(self.channels[n]), values=pack(values, g.result_bits), tlast=last)
+        where = f"channel {self.channels[n]}, values {values.tolist()}"
+        self.scoreboard.expect(where, codes=pack(codes, g.output_bits), tlast=last)
+
+    def fill(self) -> None:
+        """Queue, for every channel, both ends, values on, below and above its thresholds, and random ones."""
+        low, high = self.value_range
+        order = []
+        for n in range(self.thresholds.channels):
+            near = self.rng.choice(self.thresholds.values[n], 3)
+            values = np.concatenate([[low, high, 0], near - 1, near, near + 1, self.rng.integers(low, high, 3)])
+            order += [(n, int(value)) for value in np.clip(values, low, high)]
+        for index in self.rng.permutation(len(order)):
+            n, value = order[index]
+            values = self.rng.integers(low, high, self.geometry.rows, endpoint=True)
+            values[self.rng.integers(self.geometry.rows)] = value
+            self.put(n, values, last=int(self.rng.integers(2)))
+
+
+@cocotb.test()
+async def values(dut) -> None:
+    """Codes equal those of the specification under every idle x back-pressure pattern."""
+    bench = await _ThresholdBench.start(dut)
+    await bench.load()
+    await bench.run_matrix(bench.fill)
+
+
+@cocotb.test()
+async def ties(dut) -> None:
+    """A value exactly on a threshold goes up; one below it does not: every threshold of every channel."""
+    bench = await _ThresholdBench.start(dut)
+    await bench.load()
+    low, high = bench.value_range
+    for n in range(bench.thresholds.channels):
+        for threshold in bench.thresholds.values[n]:
+            for value in (threshold - 1, threshold, threshold + 1):
+                bench.put(n, np.full(bench.geometry.rows, np.clip(value, low, high)))
+    await bench.drain()
+
+
+@cocotb.test()
+async def rewriting(dut) -> None:
+    """Thresholds written between values hold for the values after them."""
+    bench = await _ThresholdBench.start(dut)
+    for _ in range(3):
+        await bench.load()
+        bench.use_patterns("random", "random")
+        bench.fill()
+        await bench.drain()
+
+
+@cocotb.test()
+async def timing(dut) -> None:
+    """The latency of the manifest for every value, and one value per cycle."""
+    bench = await _ThresholdBench.start(dut)
+    await bench.load()
+    bench.fill()
+    await bench.drain()
+    for n in range(len(bench.input.times)):
+        bench.check_latency(bench.manifest.latency, taken=n, offered=n)
+    bench.check_throughput()
+
+
+@cocotb.test()
+async def reset(dut) -> None:
+    """A reset empties the pipeline; thresholds stay."""
+    bench = await _ThresholdBench.start(dut)
+    await bench.load()
+    await bench.check_reset(bench.fill, cycles=20)

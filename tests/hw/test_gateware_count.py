@@ -1,0 +1,119 @@
+"""Counters and dot products, on Amaranth's simulator, against sums of products."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evenstep.gateware.count import create_counter
+from evenstep.gateware.dot import DotProduct
+from evenstep.spec import COUNTERS
+
+_SHAPES = [(1, 1, 1), (3, 1, 1), (4, 1, 1), (5, 1, 1), (2, 2, 2), (3, 2, 1), (3, 1, 2), (1, 4, 4), (1, 3, 5), (2, 1, 4)]
+
+
+def _pack(values: tuple[int, ...], bits: int) -> int:
+    return sum(value << bits * n for n, value in enumerate(values))
+
+
+def _latencies() -> Iterator[tuple[str, int, int, int, int]]:
+    for strategy, (lanes, weight_bits, act_bits) in itertools.product(COUNTERS, _SHAPES):
+        top = create_counter(strategy, lanes=lanes, weight_bits=weight_bits, act_bits=act_bits).max_latency
+        for latency in range(top + 1):
+            yield strategy, lanes, weight_bits, act_bits, latency
+
+
+@pytest.mark.parametrize(("strategy", "lanes", "weight_bits", "act_bits", "latency"), _latencies())
+def test_counter_equals_sum_of_products(
+    strategy: str, lanes: int, weight_bits: int, act_bits: int, latency: int
+) -> None:
+    """Every operand there is, one after the other, and the stated latency."""
+    dut = create_counter(strategy, lanes=lanes, weight_bits=weight_bits, act_bits=act_bits, latency=latency)
+    acts = list(itertools.product(range(2**act_bits), repeat=lanes))
+    weights = list(itertools.product(range(2**weight_bits), repeat=lanes))
+    pairs = list(itertools.product(acts, weights))
+    expected = [sum(a * w for a, w in zip(*pair, strict=True)) for pair in pairs]
+    found: list[int] = []
+
+    async def bench(ctx) -> None:
+        ctx.set(dut.enable, 1)
+        for act, weight in [*pairs, *pairs[:1] * latency]:
+            ctx.set(dut.acts, _pack(act, act_bits))
+            ctx.set(dut.weights, _pack(weight, weight_bits))
+            found.append(ctx.get(dut.count))
+            if latency:
+                await ctx.tick()
+
+    simulator = Simulator(dut)
+    if latency:
+        simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert found[latency:] == expected
+
+
+@pytest.mark.parametrize("latency", [1, 2, 4])
+def test_counter_holds_without_enable(latency: int) -> None:
+    dut = create_counter("portable", lanes=4, weight_bits=2, act_bits=2, latency=latency)
+
+    async def bench(ctx) -> None:
+        ctx.set(dut.acts, 0xFF)
+        ctx.set(dut.weights, 0xFF)
+        ctx.set(dut.enable, 1)
+        await ctx.tick().repeat(latency)
+        assert ctx.get(dut.count) == 36
+        ctx.set(dut.enable, 0)
+        ctx.set(dut.acts, 0)
+        await ctx.tick().repeat(5)
+        assert ctx.get(dut.count) == 36
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@given(data=st.data())
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_dot_product_equals_numpy(data: st.DataObject) -> None:
+    """Any K, W, A and latency, with random stalls on both sides."""
+    weight_bits = data.draw(st.integers(1, 8), "weight_bits")
+    act_bits = data.draw(st.integers(1, 8), "act_bits")
+    # Amaranth's simulator takes seconds to compile more ones than these.
+    lanes = data.draw(st.integers(1, max(1, 100 // (weight_bits * act_bits))), "lanes")
+    limit = create_counter("portable", lanes=lanes, weight_bits=weight_bits, act_bits=act_bits).max_latency
+    latency = data.draw(st.integers(1, limit), "latency")
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), "seed"))
+    dut = DotProduct(lanes=lanes, weight_bits=weight_bits, act_bits=act_bits, latency=latency)
+    acts = rng.integers(0, 2**act_bits, (12, lanes))
+    weights = rng.integers(0, 2**weight_bits, (12, lanes))
+    acts[0], weights[0] = 2**act_bits - 1, 2**weight_bits - 1
+    found: list[int] = []
+
+    async def drive(ctx) -> None:
+        for act, weight in zip(acts, weights, strict=True):
+            await ctx.tick().repeat(int(rng.integers(0, 3)))
+            ctx.set(dut.i.payload.acts, _pack(tuple(map(int, act)), act_bits))
+            ctx.set(dut.i.payload.weights, _pack(tuple(map(int, weight)), weight_bits))
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick().until(dut.i.ready)
+            ctx.set(dut.i.valid, 0)
+
+    async def take(ctx) -> None:
+        for _ in acts:
+            await ctx.tick().repeat(int(rng.integers(0, 3)))
+            ctx.set(dut.o.ready, 1)
+            (result,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
+            ctx.set(dut.o.ready, 0)
+            found.append(result)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(drive)
+    simulator.add_testbench(take)
+    simulator.run()
+    assert found == (acts * weights).sum(axis=1).tolist()

@@ -1,0 +1,68 @@
+"""What the blocks refuse, and in which words."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from evenstep.gateware.array import PEArray
+from evenstep.gateware.count import create_counter
+from evenstep.gateware.dot import DotProduct
+from evenstep.gateware.memory import WordMemory
+from evenstep.gateware.threshold import create_threshold_unit
+from evenstep.link.decoder import CommandDecoder
+from evenstep.spec import Geometry
+
+
+def _counter(**changes: Any) -> Any:
+    return create_counter("portable", **{"lanes": 4, "weight_bits": 2, "act_bits": 2, **changes})
+
+
+def _dot(**changes: Any) -> Any:
+    return DotProduct(**{"lanes": 4, "weight_bits": 2, "act_bits": 2, **changes})
+
+
+def _threshold(**changes: Any) -> Any:
+    return create_threshold_unit("bank", **{"width": 8, "bits": 2, "channels": 4, **changes})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: _counter(lanes=0), ValueError, "Lanes must be an integer from 1 to 1024, not 0"),
+        (lambda: _counter(lanes="two"), TypeError, "Lanes must be an integer from 1 to 1024, not 'two'"),
+        (lambda: _counter(weight_bits=9), ValueError, "Weight bits must be an integer from 1 to 8, not 9"),
+        (lambda: _counter(act_bits=True), TypeError, "Activation bits must be an integer from 1 to 8, not True"),
+        (lambda: _counter(latency=6), ValueError, "Counter latency must be an integer from 0 to 5, not 6"),
+        (lambda: _counter(latency=-1), ValueError, "Counter latency must be an integer from 0 to 5, not -1"),
+        (lambda: _counter(latency=1.5), TypeError, "Counter latency must be an integer from 0 to 5, not 1.5"),
+        (lambda: _dot(latency=0), ValueError, "Latency of a dot product must be a positive integer, not 0"),
+        (lambda: _dot(counter="magic"), ValueError, "Counter must be one of portable, not 'magic'"),
+        (lambda: _threshold(width=33), ValueError, "Value width must be an integer from 1 to 32, not 33"),
+        (lambda: _threshold(bits=0), ValueError, "Output bits must be an integer from 1 to 8, not 0"),
+        (lambda: _threshold(channels=1), ValueError, "Channels must be an integer from 2 to 65536, not 1"),
+        (lambda: _threshold(rows=65), ValueError, "Rows must be an integer from 1 to 64, not 65"),
+        (lambda: _threshold(channel_bits=1), ValueError, "Channel bits must be an integer from 2 to 32, not 1"),
+        (
+            lambda: create_threshold_unit("guess", width=8, bits=2, channels=4),
+            ValueError,
+            "Threshold style must be one of bank, search, not 'guess'",
+        ),
+        (
+            lambda: PEArray(Geometry(), counter_latency=-1),
+            ValueError,
+            "Counter latency must be a non-negative integer, not -1",
+        ),
+        (lambda: WordMemory(width=0, depth=4), ValueError, "Memory width must be a positive integer, not 0"),
+        (lambda: WordMemory(width=8, depth=1), ValueError, "Memory depth must be an integer of at least 2, not 1"),
+        (
+            lambda: CommandDecoder(identity=b"short", sizes={}),
+            ValueError,
+            "Identity must be 16 bytes long, not 5",
+        ),
+    ],
+)
+def test_refusals(make: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        make()
+    assert str(caught.value) == message

@@ -1,0 +1,47 @@
+"""The netlist that Yosys makes of an array passes the same bench as its source."""
+
+from pathlib import Path
+
+import pytest
+
+from evenstep.generate import generate_block
+from evenstep.spec import Geometry
+from evenstep_boards.synthesize import cell_models, synthesize_verilog
+from evenstep_sim.runner import run_manifest, run_sources
+
+# The cells' ports are connected by Yosys, all of them; the defaults are SystemVerilog that Icarus 11 does not read.
+_DEFINES = {"NO_ICE40_DEFAULT_ASSIGNMENTS": "1"}
+
+
+@pytest.mark.parametrize(
+    "geometry", [Geometry(columns=4, lanes=8, accumulator_bits=16), Geometry(rows=2, columns=3, lanes=5, act_bits=3)]
+)
+def test_netlist_passes_the_bench_of_its_source(geometry: Geometry, tmp_path: Path) -> None:
+    manifest = generate_block("array", geometry, tmp_path)
+    path = tmp_path / f"{manifest.module}.json"
+    synthesis = synthesize_verilog(
+        tmp_path / manifest.verilog, top=manifest.module, family="ice40", folder=tmp_path / "netlist"
+    )
+    assert synthesis.luts > 0 and synthesis.flip_flops > 0 and synthesis.dsps == 0
+    source = run_manifest(path, simulator="icarus")
+    netlist = run_sources(
+        path, [cell_models("ice40"), synthesis.netlist], simulator="icarus", defines=_DEFINES
+    )
+    assert [result.name for result in netlist] == [result.name for result in source]
+
+
+def test_broken_netlist_fails(tmp_path: Path) -> None:
+    manifest = generate_block("array", Geometry(columns=1, lanes=2, accumulator_bits=8), tmp_path)
+    synthesis = synthesize_verilog(
+        tmp_path / manifest.verilog, top=manifest.module, family="ice40", folder=tmp_path / "netlist"
+    )
+    text = synthesis.netlist.read_text()
+    head, table, tail = text.partition(".LUT_INIT(16'h")
+    broken = tmp_path / "broken.v"
+    # One bit of one LUT.
+    broken.write_text(head + table + f"{int(tail[:4], 16) ^ 0x8000:04x}" + tail[4:])
+    assert table, "The netlist must have LUTs"
+    with pytest.raises(AssertionError, match=r"^evenstep_array on icarus, seed 1: "):
+        run_sources(
+            tmp_path / f"{manifest.module}.json", [cell_models("ice40"), broken], simulator="icarus", defines=_DEFINES
+        )

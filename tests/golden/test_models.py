@@ -115,14 +115,13 @@ def break_granularity(model: QuantPerceptron) -> None:
 
 
 def break_monotony(model: QuantPerceptron) -> None:
-    """Make the code of a channel fall again in the middle, where bisection does not look."""
+    """Make the code of a channel rise and fall."""
     layer = model.layers()[1][0]
     codes = layer.activation.codes
 
     def dented(x: torch.Tensor) -> torch.Tensor:
         result = codes(x)
-        middle = (x[..., 5] > -0.5) & (x[..., 5] < 0.5)
-        result[..., 5] = torch.where(middle, 3 - result[..., 5], result[..., 5])
+        result[..., 5] = (3 - x[..., 5].abs()).clamp(0, 3).long()
         return result
 
     layer.activation.codes = dented

@@ -103,6 +103,9 @@ def test_the_whole_range_of_sums_is_searched_fast() -> None:
     [
         (lambda y: np.clip(y // 10, 0, 3) * (y % 7 != 0), r"^Channel 0 is not monotone: its code falls where"),
         (lambda y: np.where([True, False], 0, np.clip(y // 10, 0, 3) * (y % 7 != 0)), r"^Channel 1 is not monotone: "),
+        (lambda y: abs(y) // 17, r"^Channel 0 is not monotone: "),
+        (lambda y: np.clip(3 - abs(y) // 16, 0, 3), r"^Channel 0 is not monotone: "),
+        (lambda y: y % 4, r"^Channel 0 is not monotone: "),
         (lambda y: np.clip(y, 0, 4), r"^Channel 0 must give codes from 0 to 3, not 4$"),
         (
             lambda y: np.stack([y[:, 0] * 0, np.full(len(y), -1)], axis=1),

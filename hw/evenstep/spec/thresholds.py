@@ -15,6 +15,8 @@ from evenstep.checks import check_int
 
 __all__ = ["Thresholds", "fold_monotone"]
 
+_GRID = 1025
+
 
 @dataclass(frozen=True, eq=False)
 class Thresholds:
@@ -121,7 +123,8 @@ def fold_monotone(function: Callable[[np.ndarray], Any], *, bits: int, low: Any,
     Raises
     ------
     ValueError
-        A channel is seen not to be monotone, or a code is out of range; the message names the channel.
+        A channel is seen not to be monotone, at its thresholds or on a grid of 1,025 sums, or a code is out of range;
+        the message names the channel.
     """
     levels = 2 ** check_int("Threshold bits", bits, 1, 8)
     low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
@@ -156,11 +159,12 @@ def fold_monotone(function: Callable[[np.ndarray], Any], *, bits: int, low: Any,
     broken = np.flatnonzero((np.diff(values, axis=1) < 0).any(axis=1))
     if broken.size:
         raise ValueError(f"Channel {broken[0]} is not monotone: its thresholds do not ascend")
-    # A dip between two bisection points stays unseen above; look at both sides of every threshold as well.
+    # Bisection looks at few sums: exact for every monotone function, but it may not see that one is none. Look at both
+    # sides of every threshold as well, and at an even grid, which is every sum where there are few.
     result = Thresholds(values, flips)
-    for probe in (values.T - 1, values.T):
-        probe = np.clip(probe, low, high)
-        broken = np.flatnonzero((codes_at(probe) != result.apply(probe)).any(axis=0))
-        if broken.size:
-            raise ValueError(f"Channel {broken[0]} is not monotone: its code falls where its sum rises")
+    grid = np.linspace(low, high, _GRID).astype(np.int64)
+    probes = np.concatenate([np.clip(values.T - 1, low, high), np.clip(values.T, low, high), grid])
+    broken = np.flatnonzero((codes_at(probes) != result.apply(probes)).any(axis=0))
+    if broken.size:
+        raise ValueError(f"Channel {broken[0]} is not monotone: its code falls where its sum rises")
     return result

@@ -66,7 +66,7 @@ class _Verilator(_OwnEnvironment, cocotb_runner.Verilator):
     def _simulator_in_path_build_only(self) -> None:
         self.executable = "verilator"  # found on the PATH that `variables` holds
 
-    def _build_command(self) -> Sequence[list[str]]:
+    def _build_command(self) -> list[list[str]]:
         # Only the ports are watched; with everything public, as cocotb has it, simulation is four times slower.
         commands = []
         for command in super()._build_command():
@@ -109,7 +109,8 @@ def run_manifest(manifest_path: Path, *, simulator: str = "verilator", seed: int
     found = hashlib.sha256(verilog.read_bytes()).hexdigest()
     if found != manifest.sha256:
         raise ValueError(
-            f"{verilog} must be the file that {manifest_path.name} describes, but has another checksum: generate both anew"
+            f"{verilog} must be the file that {manifest_path.name} describes, but has another checksum: "
+            "generate both anew"
         )
     return run_sources(manifest_path, [verilog], simulator=simulator, seed=seed)
 
@@ -149,10 +150,10 @@ def run_sources(
         except (SystemExit, RuntimeError) as error:
             crash = str(error)  # what failed, and why, is in the results and in the log
         passed, failed = _read_results(results)
-        if failed or not passed:
+        if failed or crash or not passed:
             kept = folder / "failed.log"
             shutil.copyfile(log, kept)
-            reason = "; ".join(failed) or f"no test ran ({crash or 'no results'})"
+            reason = "; ".join(failed) or f"the simulator stopped ({crash or 'without results'})"
             raise AssertionError(f"{manifest.module} on {simulator}, seed {seed}: {reason} (log: {kept})")
         return passed
 

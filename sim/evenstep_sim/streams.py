@@ -120,7 +120,8 @@ class StreamMonitor(_Stream):
     def sample(self, cycle: int) -> None:
         """Look at the settled ports before the clock's edge."""
         if not int(self._valid.value):
-            assert self._waiting is None, f"{self.prefix} withdraws {self._waiting} in cycle {cycle} before it was taken"
+            waiting = self._waiting
+            assert waiting is None, f"{self.prefix} withdraws {waiting} in cycle {cycle} before it was taken"
             return
         payload = {field: int(port.value) for field, port in self._data.items()}
         if self._waiting is None:

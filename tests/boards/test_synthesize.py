@@ -16,7 +16,9 @@ _RAM_BITS = {"ice40": 4096, "ecp5": 18 * 1024}
 @pytest.mark.parametrize("family", FAMILIES)
 def test_default_engine_synthesizes(family: str, tmp_path: Path) -> None:
     manifest = generate_block("engine", Geometry(), tmp_path)
-    result = synthesize_verilog(tmp_path / manifest.verilog, top=manifest.module, family=family, folder=tmp_path / "out")
+    result = synthesize_verilog(
+        tmp_path / manifest.verilog, top=manifest.module, family=family, folder=tmp_path / "out"
+    )
     assert result.dsps == 0, "No array has multipliers"
     assert 1_000 < result.luts < 10_000 and 500 < result.flip_flops < 5_000 and result.carries > 0
     # The large memories are block RAMs, not flip-flops.

@@ -15,7 +15,7 @@ from evenstep_sim.simulators import SIMULATORS
 # Pairs that cover every W with several A: few, as each is a build. K is no power of two in most.
 _OPERANDS = [
     {"lanes": 16, "weight_bits": 2, "act_bits": 2},
-    {"lanes": 1, "weight_bits": 1, "act_bits": 1},
+    {"lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1},
     {"lanes": 25, "weight_bits": 1, "act_bits": 4},
     {"lanes": 7, "weight_bits": 1, "act_bits": 8},
     {"lanes": 9, "weight_bits": 2, "act_bits": 3},

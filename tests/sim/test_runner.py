@@ -80,9 +80,7 @@ def test_two_processes_build_at_once(tmp_path: Path, cache: Path) -> None:
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
 
 
-def test_variables_of_other_simulations_are_ignored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variables_of_other_simulations_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COCOTB_TEST_MODULES", "nothing")
     monkeypatch.setenv("COCOTB_TEST_FILTER", "nothing")
     monkeypatch.setenv("COCOTB_RANDOM_SEED", "nonsense")

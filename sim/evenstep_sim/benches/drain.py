@@ -89,10 +89,10 @@ async def drained(dut) -> None:
     for surplus in (0, 1, 5):
         await bench.start_layer(bench.encodings()[0], outputs=3, base=0)
         bench.put_layer(bench.encodings()[0], outputs=3, surplus=surplus)
-        strobes = []
+        strobes: list[int] = []
         taken = len(bench.input.times)
         while len(bench.input.times) < taken + 3 + surplus:
-            await bench.tick(sampled=lambda: strobes.append(int(dut.drained.value)))
+            await bench.tick(sampled=lambda strobes=strobes: strobes.append(int(dut.drained.value)))
         assert strobes[-1] == 1 and sum(strobes) == 1, f"Drained must strobe with the last column, not {strobes}"
         await bench.drain()
 

@@ -172,7 +172,8 @@ async def damage(dut) -> None:
     good = encode_frame(Frame(9, Command.WRITE, struct.pack("<2I", 0, 0x55)))
     damaged = bytearray(good)
     damaged[8] ^= 0x01
-    for count, wire in enumerate((bytes(damaged), good[:-4] + bytes([FLAG]), bytes([FLAG]) + bytes(400) + bytes([FLAG]))):
+    flag = bytes([FLAG])
+    for count, wire in enumerate((bytes(damaged), good[:-4] + flag, flag + bytes(400) + flag)):
         assert await bench.exchange(wire) is None, "A damaged frame must not be answered"
         assert await bench.blocking(lambda: bench.client.read(Region.PROGRAM, 0, 2)) == [1, 2]
         status = await bench.blocking(bench.client.status)

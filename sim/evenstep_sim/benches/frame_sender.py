@@ -53,7 +53,8 @@ async def timing(dut) -> None:
     await bench.drain()
     gaps = np.diff(bench.output.times).tolist()
     checksum = next(n for n, gap in enumerate(gaps) if gap != 1)
-    assert gaps == [1] * checksum + [2] + [1] * (len(wire) - 2 - checksum), f"Bytes must leave one per cycle, not {gaps}"
+    expected = [1] * checksum + [2] + [1] * (len(wire) - 2 - checksum)
+    assert gaps == expected, f"Bytes must leave one per cycle, not {gaps}"
     # The opening flag leaves while the first byte waits.
     assert bench.output.times[0] == bench.input.times[0] - 1
 

@@ -59,8 +59,8 @@ async def timing(dut) -> None:
     """A word one cycle after the code that completes it, and a code taken in every cycle."""
     bench = await _PackerBench.start(dut)
     lanes, digits = bench.geometry.lanes, bench.geometry.output_digits
-    bench.set_layer(digits=digits, stride=4)
-    bench.put_layer(4 * lanes, digits=digits, stride=4)
+    bench.set_layer(digits=digits, stride=1)
+    bench.put_layer(4 * lanes, digits=digits, stride=1)
     await bench.drain()
     bench.check_throughput()
     for word in range(4):

@@ -8,7 +8,6 @@ from evenstep.spec import Dense, Encoding, Geometry, Network, Thresholds
 __all__ = ["random_program"]
 
 _TRIES = 100
-_KINDS = ("odd-level", "twos-complement", "affine", "unsigned", "symmetric")
 
 
 def random_program(geometry: Geometry, rng: np.random.Generator) -> Program:
@@ -36,8 +35,9 @@ def _random_network(g: Geometry, rng: np.random.Generator) -> Network:
     layers = []
     for index in range(3):
         bits = int(rng.integers(1, g.max_weight_bits + 1))
-        kind = _KINDS[int(rng.integers(len(_KINDS)))]
-        kind = "odd-level" if (kind, bits) == ("symmetric", 1) else kind
+        kinds = [kind for kind in g.encoding_kinds if (kind, g.max_weight_bits) != ("symmetric", 1)]
+        kind = kinds[int(rng.integers(len(kinds)))]
+        bits = max(bits, 2) if kind == "symmetric" else bits
         encoding = Encoding(kind, bits, int(rng.integers(2**bits)) if kind == "affine" else 0)
         codes = rng.integers(encoding.min_code, encoding.max_code + 1, (sizes[index + 1], sizes[index]))
         layer = Dense(f"layer{index}", codes, encoding, output_bits if index else input_bits)

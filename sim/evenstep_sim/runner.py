@@ -219,5 +219,6 @@ def _read_results(path: Path) -> tuple[tuple[BenchResult, ...], list[str]]:
             passed.append(BenchResult(case.get("name", "?"), float(case.get("time", 0))))
         else:
             reason = problem.get("error_msg") or problem.get("message") or (problem.text or "").strip() or "failed"
-            failed.append(f"{case.get('name', '?')}: {reason}")
+            # Below the first line, an assertion repeats its operands.
+            failed.append(f"{case.get('name', '?')}: {reason.splitlines()[0]}")
     return tuple(passed), failed

@@ -64,6 +64,18 @@ _PACKERS = [
     {"lanes": 3, "act_bits": 3, "output_bits": 4, "act_depth": 2},
 ]
 
+# Blocks that an encoding of their own changes.
+_ENCODED = [
+    ("dot", {"encoding": "odd-level", "lanes": 5}),
+    ("dot", {"encoding": "twos-complement", "weight_bits": 4, "lanes": 3}),
+    ("dot", {"encoding": "symmetric", "act_bits": 3, "lanes": 7}),
+    ("dot", {"encoding": "odd-level", "weight_bits": 1, "act_bits": 8, "lanes": 6}),
+    ("array", {"encoding": "unsigned", "columns": 3, "lanes": 5}),
+    ("drain", {"encoding": "odd-level"}),
+    ("drain", {"encoding": "unsigned"}),
+    ("drain", {"encoding": "affine", "weight_bits": 3}),
+]
+
 _TINY = {"weight_depth": 512, "act_depth": 128, "threshold_depth": 128}
 _ENGINES = [
     {},
@@ -71,6 +83,7 @@ _ENGINES = [
     | {"threshold_style": "search", "max_passes": 64},
     {"columns": 4, "lanes": 8, "rows": 3, "weight_bits": 3, "act_bits": 1, "output_bits": 1, **_TINY},
     {"columns": 1, "lanes": 3, "weight_bits": 8, "act_bits": 3, "output_bits": 8, "threshold_style": "search", **_TINY},
+    {"columns": 3, "lanes": 4, "encoding": "symmetric", **_TINY},
     {"columns": 2, "lanes": 6, "weight_bits": 4, "act_bits": 8, "output_bits": 3, "accumulator_bits": 28, **_TINY},
 ]
 
@@ -78,6 +91,7 @@ _ENGINES = [
 _CASES = [
     *[("dot", parameters, "icarus") for parameters in _OPERANDS],
     *[("array", parameters, "icarus") for parameters in _SHAPES],
+    *[(block, parameters, "icarus") for block, parameters in _ENCODED],
     *[("threshold", parameters, "icarus") for parameters in _THRESHOLDS],
     *[("drain", parameters, "icarus") for parameters in _DRAINS],
     *[("packer", parameters, "icarus") for parameters in _PACKERS],

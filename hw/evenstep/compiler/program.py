@@ -202,10 +202,10 @@ def _check_fit(what: str, needed: int, limit: int, unit: str, parameter: str) ->
 
 def _check_layer(layer: Dense, g: Geometry) -> None:
     """Refuse what the array's numbers cannot hold."""
-    if g.encoding not in ("any", layer.encoding.kind):
+    if layer.encoding.kind not in g.encoding_kinds:
         raise ValueError(
             f"{layer.name} has {layer.encoding.kind} weights, which an engine for {g.encoding} ones cannot run: "
-            f"generate it with --encoding any"
+            "generate it with --encoding any"
         )
     if layer.encoding.bits > g.max_weight_bits:
         raise ValueError(

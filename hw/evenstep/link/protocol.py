@@ -117,7 +117,7 @@ class FrameReader:
         for byte in data:
             if byte == FLAG:
                 content = bytes(self._content)
-                if content:
+                if content or self._escaped:
                     good = len(content) >= 6 and not self._escaped and len(content) <= MAX_FRAME
                     good = good and zlib.crc32(content[:-4]) == struct.unpack("<I", content[-4:])[0]
                     if good:

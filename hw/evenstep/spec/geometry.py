@@ -84,6 +84,8 @@ class Geometry:
             object.__setattr__(self, "max_weight_bits", self.weight_bits)
         check_int("Maximum weight bits", self.max_weight_bits, self.weight_bits, 16)
         check_choice("Encoding", self.encoding, WEIGHT_ENCODINGS)
+        if self.encoding == "symmetric" and self.max_weight_bits == 1:
+            raise ValueError("Weight bits of a symmetric encoding must be at least 2, not 1: one bit leaves only zero")
         check_int("Accumulator bits", self.accumulator_bits, 4, 31)
         check_choice("Threshold style", self.threshold_style, THRESHOLD_STYLES)
         check_choice("Counter", self.counter, COUNTERS)
@@ -98,6 +100,11 @@ class Geometry:
                 f"Lanes must be at least the {self.output_digits} digits of an output code, not {self.lanes}: "
                 "more digits than lanes would stall the array"
             )
+
+    @property
+    def encoding_kinds(self) -> tuple[str, ...]:
+        """Kinds of weight encodings that can run."""
+        return ENCODINGS if self.encoding == "any" else (self.encoding,)
 
     @property
     def output_digits(self) -> int:

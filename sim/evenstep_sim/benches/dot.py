@@ -3,15 +3,28 @@
 import cocotb
 import numpy as np
 
+from evenstep.spec import Encoding
 from evenstep_sim.bench import Bench, pack
 
 
 class _DotBench(Bench):
     def put(self, acts: np.ndarray, weights: np.ndarray, where: str) -> None:
-        """Queue a pair of vectors, shape (lanes,) each, and their sum of products."""
+        """Queue activations and weight codes, shape (lanes,) each, and the sum of products with the codes' values."""
         g = self.geometry
+        total = int(acts.astype(np.int64) @ self.encoding.decode(weights))
         self.input.put(acts=pack(acts, g.act_bits), weights=pack(weights, g.weight_bits))
-        self.scoreboard.expect(where, tdata=int(acts.astype(np.int64) @ weights.astype(np.int64)))
+        self.scoreboard.expect(where, tdata=pack([total], self.result_bits))
+
+    @property
+    def encoding(self) -> Encoding:
+        """What weight codes stand for."""
+        kind = self.geometry.encoding
+        return Encoding("unsigned" if kind == "any" else kind, self.geometry.weight_bits)
+
+    @property
+    def result_bits(self) -> int:
+        """Width of the result."""
+        return next(port.width for port in self.manifest.ports if port.name == "m_axis_tdata")
 
     def fill(self, count: int = 30) -> None:
         """Queue random pairs, and those of all zeros, all ones and single lanes."""
@@ -20,13 +33,14 @@ class _DotBench(Bench):
         zeros, ones = np.zeros(g.lanes, np.int64), np.ones(g.lanes, np.int64)
         self.put(ones * tops[0], ones * tops[1], "largest operands")
         self.put(zeros, ones * tops[1], "activations 0")
-        self.put(ones * tops[0], zeros, "weights 0")
+        self.put(ones * tops[0], ones * self.encoding.min_code, "smallest weights")
         for lane in {0, g.lanes // 2, g.lanes - 1}:
             single = zeros.copy()
             single[lane] = 1
             self.put(single * tops[0], ones * tops[1], f"lane {lane} alone")
         for n in range(count):
-            acts, weights = (self.rng.integers(0, top + 1, g.lanes) for top in tops)
+            acts = self.rng.integers(0, tops[0] + 1, g.lanes)
+            weights = self.rng.integers(self.encoding.min_code, tops[1] + 1, g.lanes)
             self.put(acts, weights, f"random pair {n}")
 
 

@@ -2,7 +2,7 @@
 
 import cocotb
 
-from evenstep.spec import ENCODINGS, Encoding
+from evenstep.spec import Encoding
 from evenstep_sim.bench import MATRIX, Bench, pack
 
 
@@ -10,12 +10,11 @@ class _DrainBench(Bench):
     base = 0
 
     def encodings(self) -> list[Encoding]:
-        """Every kind of encoding, as wide as the geometry allows, and affine ones at both ends."""
+        """Every kind of encoding that can run, as wide as the geometry allows, and affine ones at both ends."""
         bits = self.geometry.max_weight_bits
-        kinds = [kind for kind in ENCODINGS if kind != "affine" and (kind, bits) != ("symmetric", 1)]
-        return [Encoding(kind, bits) for kind in kinds] + [
-            Encoding("affine", bits, zero) for zero in sorted({0, 1, 2**bits - 1})
-        ]
+        kinds = [kind for kind in self.geometry.encoding_kinds if (kind, bits) != ("symmetric", 1)]
+        zeros = {kind: sorted({0, 1, 2**bits - 1}) if kind == "affine" else [0] for kind in kinds}
+        return [Encoding(kind, bits, zero) for kind in kinds for zero in zeros[kind]]
 
     @property
     def places(self) -> int:

@@ -9,6 +9,9 @@ __all__ = ["END_CYCLES", "LayerCycles", "layer_cycles"]
 
 #: Cycles that a run takes beside its layers: the word that ends the program, and its way through the memory.
 END_CYCLES = 2
+# Cycles from a tile's last step, at the memories' outputs, to its sums in the drain registers; and through the drain.
+_ARRAY = 2
+_DRAIN = 2
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,9 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     stalls = (layer.tiles - 1) * max(0, g.columns - layer.steps)
     steps = layer.tiles * layer.steps
     # From the last step on: memory, counter, accumulator; then the columns leave one by one.
-    last_tile = _ARRAY + 1
     valid_columns = layer.outputs - (layer.tiles - 1) * g.columns
-    drained = last_tile + g.columns
-    result = last_tile + valid_columns + _DRAIN
+    drained = _ARRAY + g.columns
+    result = _ARRAY + valid_columns + _DRAIN
     if layer.raw:
         written = result
     else:
@@ -58,10 +60,6 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
         written = code + wait + layer.digits
     total = fetch + steps + stalls + max(drained, written) + 1
     return LayerCycles(total, steps, stalls, macs / (total * g.rows * g.columns * g.lanes))
-
-
-_ARRAY = 1
-_DRAIN = 2
 
 
 def _threshold_latency(geometry: Geometry) -> int:

@@ -14,12 +14,24 @@ from evenstep.spec.layer import Dense
 from evenstep.spec.network import Network
 from evenstep.spec.program import END_WORD, MAX_PASS_STEPS, LayerDescriptor, PassDescriptor
 
-__all__ = ["CompiledLayer", "Program", "compile_network"]
+__all__ = ["CompiledLayer", "Placement", "Program", "compile_network"]
 
 
 @dataclass(frozen=True)
-class _Placement:
-    """A vector of activation codes in the activation memory: words from `base` on, `digits` times `stride`."""
+class Placement:
+    """Place of a vector of activation codes in each bank of the activation memory.
+
+    Parameters
+    ----------
+    base : int
+        First word.
+    stride : int
+        Words of each digit.
+    digits : int
+        Digits of a code, one after the other, least significant first.
+    count : int
+        Codes.
+    """
 
     base: int
     stride: int
@@ -28,6 +40,7 @@ class _Placement:
 
     @property
     def words(self) -> int:
+        """Words in all."""
         return self.stride * self.digits
 
 
@@ -43,7 +56,7 @@ class CompiledLayer:
         What the sequencer runs.
     cycles : LayerCycles
         What it takes, exactly.
-    output : _Placement or None
+    output : Placement or None
         Where its codes lie; None for a raw layer.
     overwritten : bool
         Its codes are gone when the run ends, as a later layer reuses their place.
@@ -52,7 +65,7 @@ class CompiledLayer:
     name: str
     descriptor: LayerDescriptor
     cycles: LayerCycles
-    output: _Placement | None
+    output: Placement | None
     overwritten: bool
 
 
@@ -68,13 +81,15 @@ class Program:
         In order.
     images : dict of Region to list of int
         32-bit words to load, from address 0 of each memory. Activations: of each bank.
+    input : Placement
+        Where input codes are written before a run.
     """
 
     network: Network
     geometry: Geometry
     layers: tuple[CompiledLayer, ...]
     images: dict[Region, list[int]]
-    input: _Placement
+    input: Placement
 
     @property
     def cycles(self) -> int:
@@ -227,7 +242,7 @@ def _check_layer(layer: Dense, g: Geometry) -> None:
         )
 
 
-def _place_activations(network: Network, g: Geometry) -> tuple[list[_Placement], int]:
+def _place_activations(network: Network, g: Geometry) -> tuple[list[Placement], int]:
     """Place the input and each layer's codes; word 0 stays zero, for Horner steps without operands.
 
     Where all fit, none overlaps another, so that every boundary can be read after a run. Where they do not, inputs and
@@ -243,10 +258,10 @@ def _place_activations(network: Network, g: Geometry) -> tuple[list[_Placement],
         needed = 1 + max(sum(pair) for pair in zip(words, [*words[1:], 0], strict=True))
         _check_fit("Activations", needed, g.act_depth, "words", "act_depth")
         bases = [1 if n % 2 == 0 else g.act_depth - size for n, size in enumerate(words)]
-    return [_Placement(base, *size) for base, size in zip(bases, sizes, strict=True)], 0
+    return [Placement(base, *size) for base, size in zip(bases, sizes, strict=True)], 0
 
 
-def _passes(layer: Dense, source: _Placement, zero_word: int, g: Geometry) -> list[PassDescriptor]:
+def _passes(layer: Dense, source: Placement, zero_word: int, g: Geometry) -> list[PassDescriptor]:
     """Passes of a layer's tile, digit products from the heaviest to the lightest."""
     products = horner_passes(
         weight_digits=digit_count(layer.encoding.bits, g.weight_bits),

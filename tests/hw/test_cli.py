@@ -21,7 +21,7 @@ def test_generate_then_estimate(tmp_path: Path) -> None:
     assert (tmp_path / "evenstep-out" / "evenstep_dot.v").exists()
     result = evenstep("estimate", str(network_path()), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert re.search(r"7,447 cycles an inference", result.stdout)
+    assert re.search(r"7,447 cycles a run", result.stdout)
 
 
 @pytest.mark.parametrize(

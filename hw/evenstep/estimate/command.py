@@ -27,8 +27,8 @@ def estimate(network: Path | None, geometry: Geometry) -> None:
         program = compile_network(read_network(network), geometry)
         console.print(_cycle_table(program))
         console.print(
-            f"{program.cycles:,} cycles an inference of {geometry.rows} input vectors, exactly; "
-            f"{program.useful:.1%} of them useful in every lane"
+            f"{program.cycles:,} cycles a run ({geometry.rows} input vectors at once), exactly; "
+            f"{program.useful:.1%} of all lane cycles do useful work"
         )
 
 

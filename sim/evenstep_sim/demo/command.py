@@ -124,7 +124,7 @@ def _conclude(results: list[ImageResult], program: Program, console: Console) ->
     predicted = sum(result.cycles == program.cycles for result in results)
     console.print(
         f"{equal} of {len(results)} images equal at every layer; {correct} classified right; {predicted} took exactly "
-        f"the {program.cycles:,} cycles that the compiler predicted, with {program.useful:.1%} of lane cycles doing useful work"
+        f"the {program.cycles:,} cycles that the compiler predicted; {program.useful:.1%} of lane cycles do useful work"
     )
     if equal < len(results):
         raise click.ClickException(f"{len(results) - equal} images differ from the golden model")

@@ -14,6 +14,7 @@ import numpy as np
 from evenstep.compiler import CompiledLayer, Program
 from evenstep.link.protocol import (
     MAGIC,
+    MAX_FRAME,
     MAX_WORDS,
     VERSION,
     Command,
@@ -24,14 +25,21 @@ from evenstep.link.protocol import (
     encode_frame,
 )
 
-__all__ = ["EngineClient", "LinkError", "RunStatus", "Transport"]
+__all__ = ["EngineClient", "LinkError", "NoAnswerError", "RunStatus", "Transport"]
 
 _RETRIES = 3
-_POLLS = 100_000
+# Bytes without an answer among them after which a try is given up: what talks is no engine, or the line is noise.
+_BABBLE = 64 * MAX_FRAME
+# Looks at an engine whose cycles do not advance, after which its run is given up.
+_STUCK = 1000
 
 
 class LinkError(RuntimeError):
     """The engine did not answer, or refused; the message is one line."""
+
+
+class NoAnswerError(LinkError):
+    """The engine did not answer."""
 
 
 class Transport(Protocol):
@@ -73,8 +81,9 @@ class RunStatus:
 class EngineClient:
     """Client of one engine.
 
-    Every exchange is repeated a few times if no answer comes; commands are safe to repeat, as the engine obeys none of
-    a damaged frame, and writing twice writes the same.
+    Every exchange but the start of a run is repeated a few times if no answer comes: the engine obeys none of a damaged
+    frame, and writing twice writes the same. A run whose start is not answered is given up and begun anew, inputs
+    included, since later layers may have overwritten them.
 
     Parameters
     ----------
@@ -152,6 +161,8 @@ class EngineClient:
                 f"Program was compiled for engine {program.geometry.hash.hex()}, but this is {found.hex()}: "
                 "compile it for this engine's manifest"
             )
+        self._program = None  # nothing can be run until all of the new one is there
+        self.reset()  # a run that someone left behind would refuse every write
         total = sum(len(words) for words in program.images.values())
         done = 0
         for region, words in program.images.items():
@@ -176,17 +187,30 @@ class EngineClient:
             raise ValueError(
                 f"Input vectors must be from 1 to the engine's {program.geometry.rows} rows, not {len(vectors)}"
             )
+        words = [program.input_words(vector) for vector in vectors]
         base = program.host_address(Region.ACTIVATIONS, program.input.base)
-        for row, vector in enumerate(vectors):
-            bank = row * program.bank_words(Region.ACTIVATIONS)
-            self.write(Region.ACTIVATIONS, bank + base, program.input_words(vector))
-        self._ask(Command.RUN, struct.pack("<I", 0))
-        for _ in range(_POLLS):
-            status = self.status()
-            if not status.busy:
-                return status
-        self.reset()
-        raise LinkError("Engine must finish its run, which it does not: it was reset")
+        for attempt in range(_RETRIES):
+            for row, row_words in enumerate(words):
+                self.write(Region.ACTIVATIONS, row * program.bank_words(Region.ACTIVATIONS) + base, row_words)
+            try:
+                self._ask(Command.RUN, struct.pack("<I", 0), tries=1)
+                break
+            except NoAnswerError:
+                self.reset()
+                if attempt == _RETRIES - 1:
+                    raise
+        return self._finish(program.cycles)
+
+    def _finish(self, cycles: int) -> RunStatus:
+        """Wait for the end of a run that takes `cycles`, and give up one that does not end."""
+        seen, stuck = -1, 0
+        while (status := self.status()).busy:
+            stuck = stuck + 1 if status.cycles == seen else 0
+            seen = status.cycles
+            if status.cycles > cycles or stuck > _STUCK:
+                self.reset()
+                raise LinkError(f"Engine must finish its run within {cycles} cycles, which it does not: it was reset")
+        return status
 
     def codes(self, layer: CompiledLayer, row: int = 0) -> np.ndarray:
         """Output codes of a layer after a run, shape (outputs,); raw sums of a raw one."""
@@ -214,12 +238,14 @@ class EngineClient:
         bits = program.geometry.result_bits
         return raw - (raw >> bits - 1 << bits)
 
-    def _ask(self, command: Command, body: bytes = b"") -> bytes:
+    def _ask(self, command: Command, body: bytes = b"", *, tries: int = _RETRIES) -> bytes:
         """Body of the engine's answer to a command."""
-        for _ in range(_RETRIES):
+        for _ in range(tries):
             self._tag = (self._tag + 1) % 256
             self._transport.write(encode_frame(Frame(self._tag, command, body)))
-            while data := self._transport.read():
+            heard = 0
+            while heard <= _BABBLE and (data := self._transport.read()):
+                heard += len(data)
                 for frame in self._reader.feed(data):
                     # An answer to an earlier try carries an earlier tag.
                     if (frame.tag, frame.command) == (self._tag, command) and frame.body:
@@ -227,4 +253,4 @@ class EngineClient:
                             reason = Status(frame.body[0]).name if frame.body[0] in list(Status) else frame.body[0]
                             raise LinkError(f"Engine refuses {command.name}: {reason}")
                         return frame.body[1:]
-        raise LinkError(f"Engine does not answer {command.name} after {_RETRIES} tries")
+        raise NoAnswerError(f"Engine does not answer {command.name} after {tries} tries")

@@ -59,8 +59,6 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[2]}-{case[3]}-{case[4]}")
 def test_engine_equals_network_in_predicted_cycles(case) -> None:
     changes, sizes, encoding, input_bits, code_bits = case
-    if "weight_bits" in changes:
-        changes = {"max_weight_bits": 0, **changes}
     geometry = GEOMETRY.replace(**changes)
     network = random_network(7, sizes, encoding=Encoding.parse(encoding), input_bits=input_bits, code_bits=code_bits)
     program = compile_network(network, geometry)
@@ -129,7 +127,7 @@ def test_layout_round_trip() -> None:
 )
 def test_refusals_name_the_parameter(changes, message) -> None:
     network = random_network(4, [17, 11, 6, 4], encoding=Encoding("odd-level", 2), input_bits=8, code_bits=2)
-    geometry = GEOMETRY.replace(**{"max_weight_bits": 0, **changes})
+    geometry = GEOMETRY.replace(**changes)
     with pytest.raises(ValueError, match=rf"\A{message}"):
         compile_network(network, geometry)
 

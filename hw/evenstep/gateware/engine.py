@@ -13,7 +13,7 @@ from evenstep.gateware.sequencer import Sequencer
 from evenstep.gateware.threshold import create_threshold_unit
 from evenstep.link.decoder import CommandDecoder
 from evenstep.link.frame import FrameReceiver, FrameSender
-from evenstep.link.protocol import Region
+from evenstep.link.protocol import ADDRESS_BITS, Region
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["Core", "Engine", "host_words"]
@@ -195,7 +195,8 @@ class Engine(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-        All of it; its hash is what the engine identifies itself with.
+        All of it; its hash is what the engine identifies itself with. A memory beyond the link's addresses is a
+        `ValueError`.
 
     Members
     -------
@@ -211,6 +212,12 @@ class Engine(wiring.Component):
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
+        for region, words in host_words(geometry).items():
+            if words > 2**ADDRESS_BITS:
+                raise ValueError(
+                    f"Memory of {region.name.lower()} must be at most {2**ADDRESS_BITS} host words, which the link can "
+                    f"address, not {words}: choose a smaller depth"
+                )
         super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8)), "busy": Out(1)})
 
     def elaborate(self, platform):

@@ -44,8 +44,6 @@ def geometry_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_geometry(*, preset: str, **values: Any) -> Any:
         given = {name: values.pop(name) for name in _HELP}
         changes = {name: value for name, value in given.items() if value is not None}
-        if "weight_bits" in changes:
-            changes.setdefault("max_weight_bits", 0)
         if "act_bits" in changes:
             changes.setdefault("output_bits", changes["act_bits"])
         return command(geometry=PRESETS[preset].replace(**changes), **values)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 __all__ = [
+    "ADDRESS_BITS",
     "ESCAPE",
     "ESCAPE_FLIP",
     "FLAG",
@@ -47,6 +48,8 @@ ESCAPE = 0x7D
 ESCAPE_FLIP = 0x20
 MAX_FRAME = 256
 MAX_WORDS = 61
+#: Bits of a word's number within its memory.
+ADDRESS_BITS = 24
 MAGIC = b"EVST"
 VERSION = 1
 

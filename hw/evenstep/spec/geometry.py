@@ -74,27 +74,30 @@ class Geometry:
     max_passes: int = 16
 
     def __post_init__(self) -> None:
-        check_int("Rows", self.rows, 1, 64)
-        check_int("Columns", self.columns, 1, 256)
-        check_int("Lanes", self.lanes, 1, 1024)
-        check_int("Weight bits", self.weight_bits, 1, 8)
-        check_int("Activation bits", self.act_bits, 1, 8)
-        check_int("Output bits", self.output_bits, 1, 8)
+        def check(name: str, field: str, low: int, high: int) -> None:
+            object.__setattr__(self, field, check_int(name, getattr(self, field), low, high))
+
+        check("Rows", "rows", 1, 64)
+        check("Columns", "columns", 1, 256)
+        check("Lanes", "lanes", 1, 1024)
+        check("Weight bits", "weight_bits", 1, 8)
+        check("Activation bits", "act_bits", 1, 8)
+        check("Output bits", "output_bits", 1, 8)
         if self.max_weight_bits == 0:
             object.__setattr__(self, "max_weight_bits", self.weight_bits)
-        check_int("Maximum weight bits", self.max_weight_bits, self.weight_bits, 16)
+        check("Maximum weight bits", "max_weight_bits", self.weight_bits, 16)
         check_choice("Encoding", self.encoding, WEIGHT_ENCODINGS)
         if self.encoding == "symmetric" and self.max_weight_bits == 1:
             raise ValueError("Weight bits of a symmetric encoding must be at least 2, not 1: one bit leaves only zero")
-        check_int("Accumulator bits", self.accumulator_bits, 4, 31)
+        check("Accumulator bits", "accumulator_bits", 4, 31)
         check_choice("Threshold style", self.threshold_style, THRESHOLD_STYLES)
         check_choice("Counter", self.counter, COUNTERS)
-        check_int("Program depth", self.program_depth, 16, 2**16)
-        check_int("Weight depth", self.weight_depth, 2, 2**20)
-        check_int("Activation depth", self.act_depth, 2, 2**20)
-        check_int("Result depth", self.result_depth, 2, 2**16)
-        check_int("Threshold depth", self.threshold_depth, 2, 2**16)
-        check_int("Maximum passes", self.max_passes, 1, 256)
+        check("Program depth", "program_depth", 16, 2**16)
+        check("Weight depth", "weight_depth", 2, 2**20)
+        check("Activation depth", "act_depth", 2, 2**20)
+        check("Result depth", "result_depth", 2, 2**16)
+        check("Threshold depth", "threshold_depth", 2, 2**16)
+        check("Maximum passes", "max_passes", 1, 256)
         if self.lanes < self.output_digits:
             raise ValueError(
                 f"Lanes must be at least the {self.output_digits} digits of an output code, not {self.lanes}: "
@@ -164,7 +167,12 @@ class Geometry:
         return hashlib.sha256(text.encode()).digest()[:16]
 
     def replace(self, **changes: Any) -> "Geometry":
-        """The same geometry with some parameters changed."""
+        """The same geometry with some parameters changed.
+
+        New `weight_bits` are also the widest that can run, unless `max_weight_bits` is given as well.
+        """
+        if "weight_bits" in changes:
+            changes.setdefault("max_weight_bits", 0)
         return replace(self, **changes)
 
 

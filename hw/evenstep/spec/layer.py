@@ -100,7 +100,7 @@ class Dense:
         Parameters
         ----------
         activations : array of int, shape (..., inputs)
-            Codes from 0 to 2**input_bits - 1; anything else raises `ValueError`.
+            Codes from 0 to 2**input_bits - 1; others raise `ValueError`, other kinds `TypeError`.
 
         Returns
         -------
@@ -109,6 +109,8 @@ class Dense:
         activations = np.asarray(activations)
         if activations.shape[-1:] != (self.inputs,):
             raise ValueError(f"{self.name} takes {self.inputs} inputs in the last axis, not shape {activations.shape}")
+        if not np.issubdtype(activations.dtype, np.integer):
+            raise TypeError(f"Activations of {self.name} must be integers, not {activations.dtype}")
         if activations.size and (activations.min() < 0 or activations.max() > self.max_activation):
             raise ValueError(f"Activations of {self.name} must be codes from 0 to {self.max_activation}")
         # Products of doubles are BLAS-fast, and exact: every partial sum stays far below 2**53.

@@ -97,6 +97,9 @@ class LayerDescriptor:
         """Header and passes."""
         count = check_int("Passes", len(self.passes), 1, 256)
         check_int("Output digits", self.digits, 1, 8)
+        check_int("Tiles", self.tiles, 1, 2**16 - 1)
+        for field in ("zero", "outputs", "weight_base", "tile_stride", "channel_base", "output_base", "digit_stride"):
+            check_int(field.replace("_", " ").capitalize(), getattr(self, field), 0, 2**20)
         flags = _DENSE | self.raw << 4 | self.doubled << 5 | self.digits << 8 | (count - 1) << 16
         header = [flags, self.zero, self.tiles, self.outputs, self.weight_base, self.tile_stride]
         header += [self.channel_base, self.output_base, self.digit_stride]

@@ -44,6 +44,7 @@ class Thresholds:
             raise ValueError(f"Thresholds must have shape (channels, 2**bits - 1), not {values.shape}")
         if not np.issubdtype(values.dtype, np.integer):
             raise TypeError(f"Thresholds must be integers, not {values.dtype}")
+        values = values.astype(np.int64)  # before differences are taken, which would wrap in narrow types
         levels = values.shape[1] + 1
         if levels < 2 or levels & (levels - 1) or levels > 256:
             raise ValueError(f"Thresholds must be 2**bits - 1 a channel, bits from 1 to 8, not {values.shape[1]}")
@@ -55,7 +56,7 @@ class Thresholds:
             raise TypeError(f"Flips must be booleans, not {flips.dtype}")
         if flips.shape != (len(values),):
             raise ValueError(f"Flips must have shape ({len(values)},), not {flips.shape}")
-        for array in (values := values.astype(np.int64), flips):
+        for array in (values, flips):
             array.flags.writeable = False
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "flips", flips)

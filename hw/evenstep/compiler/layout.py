@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from evenstep.link.protocol import host_lanes
 from evenstep.spec.digits import split_digits
 
-__all__ = ["act_words", "from_act_words", "host_image", "host_lanes", "weight_words"]
+__all__ = ["act_words", "from_act_words", "host_image", "weight_words"]
 
 
 def _words(lanes: np.ndarray, bits: int) -> list[int]:
@@ -40,11 +41,6 @@ def weight_words(codes: Any, *, digits: int, columns: int, lanes: int, weight_bi
     cut = cut.reshape(digits, -1, columns, padded.shape[1] // lanes, lanes)
     # (digit, tile, column, step, lane) -> (tile, digit, step, column, lane)
     return _words(cut.transpose(1, 0, 3, 2, 4).reshape(-1, columns * lanes), weight_bits)
-
-
-def host_lanes(width: int) -> int:
-    """Host words of a wide word: its 32-bit lanes, padded to a power of two."""
-    return 1 << (-(-width // 32) - 1).bit_length()
 
 
 def host_image(words: list[int], width: int) -> list[int]:

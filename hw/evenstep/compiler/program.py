@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from evenstep.compiler.cycles import END_CYCLES, LayerCycles, layer_cycles
-from evenstep.compiler.layout import act_words, from_act_words, host_image, host_lanes, weight_words
-from evenstep.link.protocol import Region
+from evenstep.compiler.layout import act_words, from_act_words, host_image, weight_words
+from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.digits import digit_count, horner_passes
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.layer import Dense

@@ -13,7 +13,7 @@ from evenstep.gateware.sequencer import Sequencer
 from evenstep.gateware.threshold import create_threshold_unit
 from evenstep.link.decoder import CommandDecoder
 from evenstep.link.frame import FrameReceiver, FrameSender
-from evenstep.link.protocol import ADDRESS_BITS, Region
+from evenstep.link.protocol import ADDRESS_BITS, Region, host_lanes
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["Core", "Engine", "host_words"]
@@ -28,7 +28,7 @@ def host_words(geometry: Geometry) -> dict[Region, int]:
     g = geometry
 
     def words(width: int, depth: int, banks: int = 1) -> int:
-        lanes = 2 ** ceil_log2(-(-width // 32))
+        lanes = host_lanes(width)
         return depth * lanes if banks == 1 else banks * lanes * 2 ** ceil_log2(depth)
 
     return {

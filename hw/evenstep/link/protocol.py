@@ -41,6 +41,7 @@ __all__ = [
     "Region",
     "Status",
     "encode_frame",
+    "host_lanes",
 ]
 
 FLAG = 0x7E
@@ -52,6 +53,11 @@ MAX_WORDS = 61
 ADDRESS_BITS = 24
 MAGIC = b"EVST"
 VERSION = 1
+
+
+def host_lanes(width: int) -> int:
+    """Host words that a memory word of `width` bits takes up: its 32-bit lanes, padded to a power of two."""
+    return 1 << (-(-width // 32) - 1).bit_length()
 
 
 class Command(IntEnum):

@@ -1,5 +1,6 @@
 """The integer reference: what every other implementation must equal at every layer boundary. NumPy alone."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from evenstep.checks import check_int
 from evenstep.spec import Network
 
-__all__ = ["Mismatch", "accuracy", "count_differences", "first_mismatch", "run"]
+__all__ = ["Mismatch", "accuracy", "chunk_size", "count_differences", "first_mismatch", "run", "run_last"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,11 @@ class Mismatch:
     channel : int
         Output channel.
     position : int
-        Which of the input vectors.
+        Which of the inputs.
     expected, got : int
         Code of a thresholded layer, or sum of a raw one.
+    pixel : tuple of int
+        Row and column in a picture; empty where the output is none.
     """
 
     layer: str
@@ -33,36 +36,55 @@ class Mismatch:
     position: int
     expected: int
     got: int
+    pixel: tuple[int, ...] = ()
 
     def __str__(self) -> str:
+        where = f", row {self.pixel[0]}, column {self.pixel[1]}" if self.pixel else ""
         return (
-            f"{self.layer}, channel {self.channel}, position {self.position}: expected {self.expected}, got {self.got}"
+            f"{self.layer}, channel {self.channel}, position {self.position}{where}: "
+            f"expected {self.expected}, got {self.got}"
         )
 
 
-def run(network: Network, inputs: Any, *, chunk: int = 1024) -> list[np.ndarray]:
+def chunk_size(network: Network) -> int:
+    """Positions whose integers after all layers take some 100 MB."""
+    numbers = sum(tensor.size for tensor in network.types().values())
+    return max(1, min(1024, 2**24 // numbers))
+
+
+def _chunks(network: Network, inputs: Any, chunk: int | None) -> Iterator[list[np.ndarray]]:
+    inputs = np.asarray(inputs)
+    if inputs.ndim < 2 or math.prod(inputs.shape[1:]) != network.inputs:
+        raise ValueError(f"Inputs must have shape (positions, {network.inputs}), not {inputs.shape}")
+    inputs = inputs.reshape(len(inputs), *network.input_shape)
+    chunk = chunk_size(network) if chunk is None else check_int("Chunk", chunk, 1)
+    for start in range(0, max(1, len(inputs)), chunk):
+        yield network.boundaries(inputs[start : start + chunk])
+
+
+def run(network: Network, inputs: Any, *, chunk: int | None = None) -> list[np.ndarray]:
     """Integers after every layer.
 
     Parameters
     ----------
     network : Network
         What to compute.
-    inputs : array of int, shape (positions, network.inputs)
-        Input codes, 0 to 2**network.input_bits - 1.
-    chunk : int
-        Positions computed at once, which bounds the memory in use.
+    inputs : array of int, shape (positions, ...)
+        Input codes, 0 to 2**network.input_bits - 1; `network.inputs` of them for each position.
+    chunk : int, optional
+        Positions computed at once, which bounds the memory in use. Left out: `chunk_size`.
 
     Returns
     -------
-    list of int64 arrays, shape (positions, outputs) each
-        Codes of thresholded layers, sums of a raw one.
+    list of int64 arrays, shape (positions, channels) or (positions, channels, height, width) each
+        Codes of thresholded layers, sums of raw ones.
     """
-    inputs = np.asarray(inputs)
-    if inputs.ndim != 2:
-        raise ValueError(f"Inputs must have shape (positions, {network.inputs}), not {inputs.shape}")
-    check_int("Chunk", chunk, 1)
-    parts = [network.boundaries(inputs[start : start + chunk]) for start in range(0, max(1, len(inputs)), chunk)]
-    return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
+    return [np.concatenate(layer) for layer in zip(*_chunks(network, inputs, chunk), strict=True)]
+
+
+def run_last(network: Network, inputs: Any, *, chunk: int | None = None) -> np.ndarray:
+    """Integers after the last layer alone; for more inputs than all boundaries have memory for."""
+    return np.concatenate([layers[-1] for layers in _chunks(network, inputs, chunk)])
 
 
 def _pairs(
@@ -77,7 +99,7 @@ def _pairs(
         for array in (wanted, given):
             if not np.issubdtype(array.dtype, np.integer):
                 raise TypeError(f"Integers of {layer.name} must be of an integer type, not {array.dtype}")
-        if wanted.shape != given.shape or wanted.ndim != 2:
+        if wanted.shape != given.shape or wanted.ndim not in (2, 4):
             raise ValueError(f"Integers of {layer.name} must have the shape {wanted.shape}, not {given.shape}")
         yield layer.name, wanted, given
 
@@ -90,8 +112,9 @@ def first_mismatch(network: Network, expected: Sequence[Any], got: Iterable[Any]
     for name, wanted, given in _pairs(network, expected, got):
         wrong = np.argwhere(wanted != given)
         if wrong.size:
-            position, channel = (int(index) for index in wrong[0])
-            return Mismatch(name, channel, position, int(wanted[position, channel]), int(given[position, channel]))
+            position, channel, *pixel = (int(index) for index in wrong[0])
+            expected_one, got_one = (int(array[position, channel, *pixel]) for array in (wanted, given))
+            return Mismatch(name, channel, position, expected_one, got_one, tuple(pixel))
     return None
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from evenstep.spec import Dense, Encoding, Network, Thresholds
-from evenstep_golden.reference import Mismatch, accuracy, count_differences, first_mismatch, run
+from evenstep_golden.reference import Mismatch, accuracy, count_differences, first_mismatch, run, run_last
+from tests.hw.networks import whole_network
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_chunks_change_nothing(network: Network, inputs: np.ndarray) -> None:
 
 def test_integers_are_sums_of_products(network: Network, inputs: np.ndarray) -> None:
     first, second = run(network, inputs)
-    layer, last = network.layers
+    layer, last = network.dense_chain()
     assert layer.thresholds is not None
     for position, vector in enumerate(inputs.tolist()):
         codes = []
@@ -60,9 +61,42 @@ def test_first_mismatch_is_that_of_the_first_layer(network: Network, inputs: np.
     got[0][4, 2] ^= 1
     got[0][9, 0] ^= 1
     mismatch = first_mismatch(network, expected, got)
+    assert mismatch is not None
     assert mismatch == Mismatch("first", 2, 4, int(expected[0][4, 2]), int(got[0][4, 2]))
     assert str(mismatch) == f"first, channel 2, position 4: expected {mismatch.expected}, got {mismatch.got}"
     assert count_differences(network, expected, got) == {"first": 2, "second": 1}
+
+
+def test_graphs_run_in_chunks_of_any_size() -> None:
+    network = whole_network()
+    pictures = np.random.default_rng(2).integers(0, 8, (5, *network.input_shape))
+    expected = network.boundaries(pictures)
+    for chunk in (None, 1, 3):
+        for shaped in (pictures, pictures.reshape(5, -1)):
+            for wanted, got in zip(expected, run(network, shaped, chunk=chunk), strict=True):
+                np.testing.assert_array_equal(wanted, got)
+            np.testing.assert_array_equal(expected[-1], run_last(network, shaped, chunk=chunk))
+    shapes = [(0, *boundary.shape[1:]) for boundary in expected]
+    assert [boundary.shape for boundary in run(network, pictures[:0])] == shapes
+    with pytest.raises(ValueError, match=r"^Inputs must have shape \(positions, 90\), not \(5, 2, 5, 8\)$"):
+        run(network, pictures[..., 1:])
+
+
+def test_a_mismatch_in_a_picture_tells_the_pixel() -> None:
+    network = whole_network()
+    expected = network.boundaries(np.zeros((3, *network.input_shape), int))
+    got = [boundary.copy() for boundary in expected]
+    got[2][1, 2, 3, 0] += 5
+    got[2][2, 0, 0, 0] += 1
+    mismatch = first_mismatch(network, expected, got)
+    value = int(expected[2][1, 2, 3, 0])
+    assert mismatch == Mismatch("bent", 2, 1, value, value + 5, (3, 0))
+    assert str(mismatch) == f"bent, channel 2, position 1, row 3, column 0: expected {value}, got {value + 5}"
+    differences = count_differences(network, expected, got)
+    assert differences.pop("bent") == 2
+    assert set(differences.values()) == {0}
+    with pytest.raises(ValueError, match=r"^Integers of stem must have the shape \(3, 3, 6, 4\), not \(3, 72\)$"):
+        first_mismatch(network, expected, [boundary.reshape(3, -1) for boundary in expected])
 
 
 def test_accuracy() -> None:

@@ -9,6 +9,7 @@ from evenstep.compiler.cycles import END_CYCLES, LayerCycles, layer_cycles
 from evenstep.compiler.layout import act_words, from_act_words, host_image, weight_words
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.digits import digit_count, horner_passes
+from evenstep.spec.encoding import Encoding
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.layer import Dense
 from evenstep.spec.network import Network
@@ -144,25 +145,27 @@ def compile_network(network: Network, geometry: Geometry) -> Program:
         would mend it.
     """
     g = geometry
-    for layer in network.layers:
+    chain = network.dense_chain()
+    for layer in chain:
         _check_layer(layer, g)
-    placements, zero_word = _place_activations(network, g)
+    placements, zero_word = _place_activations(chain, g)
     descriptors: list[LayerDescriptor] = []
     weights: list[int] = []
     thresholds: list[int] = []
     channels = results = 0
     compiled = []
-    for index, layer in enumerate(network.layers):
+    for index, layer in enumerate(chain):
         source = placements[index]
         target = None if layer.thresholds is None else placements[index + 1]
-        digits = digit_count(layer.encoding.bits, g.weight_bits)
+        encoding = _plain_encoding(layer)
+        digits = digit_count(encoding.bits, g.weight_bits)
         steps = source.stride
         passes = _passes(layer, source, zero_word, g)
         tiles = -(-layer.outputs // g.columns)
         descriptor = LayerDescriptor(
             raw=target is None,
-            doubled=layer.encoding.scale == 2,
-            zero=layer.encoding.zero,
+            doubled=encoding.scale == 2,
+            zero=encoding.zero,
             tiles=tiles,
             outputs=layer.outputs,
             weight_base=len(weights),
@@ -215,11 +218,18 @@ def _check_fit(what: str, needed: int, limit: int, unit: str, parameter: str) ->
         )
 
 
+def _plain_encoding(layer: Dense) -> Encoding:
+    if not isinstance(layer.encoding, Encoding):
+        raise ValueError(f"{layer.name} must have uniform weights, not piecewise linear ones: no engine runs them yet")
+    return layer.encoding
+
+
 def _check_layer(layer: Dense, g: Geometry) -> None:
     """Refuse what the array's numbers cannot hold."""
-    if layer.encoding.kind not in g.encoding_kinds:
+    encoding = _plain_encoding(layer)
+    if encoding.kind not in g.encoding_kinds:
         raise ValueError(
-            f"{layer.name} has {layer.encoding.kind} weights, which an engine for {g.encoding} ones cannot run: "
+            f"{layer.name} has {encoding.kind} weights, which an engine for {g.encoding} ones cannot run: "
             "generate it with --encoding any"
         )
     if layer.encoding.bits > g.max_weight_bits:
@@ -242,14 +252,14 @@ def _check_layer(layer: Dense, g: Geometry) -> None:
         )
 
 
-def _place_activations(network: Network, g: Geometry) -> tuple[list[Placement], int]:
+def _place_activations(chain: tuple[Dense, ...], g: Geometry) -> tuple[list[Placement], int]:
     """Place the input and each layer's codes; word 0 stays zero, for Horner steps without operands.
 
     Where all fit, none overlaps another, so that every boundary can be read after a run. Where they do not, inputs and
     outputs of a layer lie at opposite ends.
     """
-    vectors = [(network.inputs, network.input_bits)]
-    vectors += [(layer.outputs, layer.output_bits) for layer in network.layers if layer.output_bits is not None]
+    vectors = [(chain[0].inputs, chain[0].input_bits)]
+    vectors += [(layer.outputs, layer.output_bits) for layer in chain if layer.output_bits is not None]
     sizes = [(-(-count // g.lanes), digit_count(bits, g.act_bits), count) for count, bits in vectors]
     words = [stride * digits for stride, digits, _ in sizes]
     if 1 + sum(words) <= g.act_depth:

@@ -58,7 +58,7 @@ def _area_table(geometry: Geometry) -> Table:
 
 def _cycle_table(program: Program) -> Table:
     table = _right_aligned("Cycles", "layer", "shape", "passes", "array steps", "stalls", "cycles", "useful")
-    for layer, compiled in zip(program.network.layers, program.layers, strict=True):
+    for layer, compiled in zip(program.network.dense_chain(), program.layers, strict=True):
         cycles = compiled.cycles
         table.add_row(
             layer.name,

@@ -80,15 +80,17 @@ class Thresholds:
         """Width of the codes."""
         return self.values.shape[1].bit_length()
 
-    def apply(self, y: Any) -> np.ndarray:
-        """Codes of sums `y`, shape (..., channels), as int64 of the same shape."""
+    def apply(self, y: Any, *, axis: int = -1) -> np.ndarray:
+        """Codes of sums `y`, as int64 of the same shape; channels lie along `axis`."""
         y = np.asarray(y, dtype=np.int64)
-        if y.shape[-1:] != (self.channels,):
-            raise ValueError(f"Sums must have {self.channels} channels in their last axis, not shape {y.shape}")
+        if not -y.ndim <= axis < y.ndim or y.shape[axis] != self.channels:
+            raise ValueError(f"Sums must have {self.channels} channels in axis {axis}, not shape {y.shape}")
         codes = np.empty(y.shape, np.int64)
-        for channel in range(self.channels):
-            codes[..., channel] = np.searchsorted(self.values[channel], y[..., channel], side="right")
-        return np.where(self.flips, 2**self.bits - 1 - codes, codes)
+        sums, results = np.moveaxis(y, axis, 0), np.moveaxis(codes, axis, 0)
+        for channel, flip in enumerate(self.flips):
+            counts = np.searchsorted(self.values[channel], sums[channel], side="right")
+            results[channel] = 2**self.bits - 1 - counts if flip else counts
+        return codes
 
     def widened(self, bits: int, low: int, high: int) -> "Thresholds":
         """The same codes from `bits` thresholds hardware, over sums from `low` to `high`.

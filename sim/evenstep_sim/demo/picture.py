@@ -50,7 +50,7 @@ def _padded(results: list[ImageResult]) -> list[ImageResult | None]:
 
 def _draw_image(axes: Axes, pixels: np.ndarray, result: ImageResult, network: Network) -> None:
     right = result.prediction == result.label
-    axes.imshow(pixels.reshape(28, 28), cmap="gray_r", interpolation="nearest")
+    axes.imshow(pixels[0], cmap="gray_r", interpolation="nearest")
     name = network.labels[result.prediction] if network.labels else str(result.prediction)
     wanted = network.labels[result.label] if network.labels else str(result.label)
     title = name if right else f"{name}\n(is {wanted})"
@@ -60,8 +60,8 @@ def _draw_image(axes: Axes, pixels: np.ndarray, result: ImageResult, network: Ne
 def _choose_neuron(network: Network, images: Images) -> tuple[int, int, np.ndarray]:
     """Layer, channel and sums of the neuron with the most uneven treads, among those that use every code well."""
     best: tuple[float, int, int, np.ndarray] | None = None
-    inputs = images.pixels
-    for index, layer in enumerate(network.layers):
+    inputs = images.flat
+    for index, layer in enumerate(network.dense_chain()):
         if layer.thresholds is None:
             break
         sums = layer.sums(inputs)
@@ -81,7 +81,7 @@ def _choose_neuron(network: Network, images: Images) -> tuple[int, int, np.ndarr
 def _draw_staircase(axes: Axes, network: Network, images: Images) -> None:
     """Code over sum of one neuron, above a histogram of its sums."""
     index, neuron, sums = _choose_neuron(network, images)
-    layer = network.layers[index]
+    layer = network.dense_chain()[index]
     assert layer.thresholds is not None
     levels = 2**layer.thresholds.bits
     thresholds = layer.thresholds.values[neuron]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from evenstep.checks import check_int
 from evenstep.spec import Encoding
+from evenstep.spec.piecewise import PiecewiseEncoding
 
 __all__ = ["ActivationQuantizer", "EncodedWeight", "WeightQuantizer"]
 
@@ -25,14 +26,14 @@ class EncodedWeight:
     ----------
     codes : Tensor of int64, shape of the weight, (outputs, ...)
         Unsigned codes.
-    encoding : Encoding
+    encoding : Encoding or PiecewiseEncoding
         What they stand for.
     scale : Tensor of the weight's type, shape (outputs,) or (1,)
         Value of one unit, positive. (1,) where all channels share it.
     """
 
     codes: Tensor
-    encoding: Encoding
+    encoding: Encoding | PiecewiseEncoding
     scale: Tensor
 
     def integers(self) -> Tensor:
@@ -61,6 +62,10 @@ class WeightQuantizer(nn.Module, ABC):
     @torch.no_grad()
     def initialize(self, weight: Tensor) -> None:
         """Set parameters that depend on the float `weight`, before training or after calibration. None by default."""
+
+    def slow_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the quantizer's recipe trains at a tenth of the learning rate. None by default."""
+        return []
 
     @abstractmethod
     def forward(self, weight: Tensor) -> Tensor:
@@ -99,6 +104,10 @@ class ActivationQuantizer(nn.Module, ABC):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set parameters that depend on data from a first batch `x` of float activations. None by default."""
+
+    def slow_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the quantizer's recipe trains at a tenth of the learning rate. None by default."""
+        return []
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -3,11 +3,13 @@
 Source: Liu et al., "Nonuniform-to-Uniform Quantization" (CVPR 2022), section 3.4. With ``n`` bits and
 ``K = 2**n - 1``::
 
-    f = K / 2**(n-1) * mean(|W|)                     scale; a constant for the gradient
+    f = K / 2**(n-1) * mean(|W|)                     scale; a constant for the gradient (or max(|W|), see below)
     q = round_half_even((clip(W/f, -1, 1) + 1) * K/2)   code, 0 to K
     W^q = f * (2q/K - 1)                             proportional to the odd level 2q - K; there is no zero
 
-The scale makes the levels about equally likely, which keeps the most information in them.
+The scale makes the levels about equally likely, which keeps the most information in them. ``normalize=False`` leaves
+this out: with ``f = max(|W|)``, as plain uniform quantizers take it, nothing is clipped. This is the baseline that the
+paper's ablation (table 3) compares weight normalization with.
 """
 
 from typing import Any
@@ -16,13 +18,18 @@ import torch
 from torch import Tensor
 
 from evenstep.checks import check_choice, check_int
+from evenstep.spec import Encoding
+from evenstep_golden.quantizers.base import EncodedWeight, WeightQuantizer
 
-__all__ = ["GRANULARITIES", "quantize_weight", "weight_codes"]
+__all__ = ["GRADIENTS", "GRANULARITIES", "N2UQWeight", "quantize_weight", "weight_codes"]
 
 GRANULARITIES = ("channel", "tensor")
+GRADIENTS = ("paper", "code")
 
 
-def weight_codes(weight: Tensor, *, bits: int, granularity: str = "channel") -> tuple[Tensor, Tensor]:
+def weight_codes(
+    weight: Tensor, *, bits: int, granularity: str = "channel", normalize: bool = True
+) -> tuple[Tensor, Tensor]:
     """Codes of `weight` and their scale.
 
     Parameters
@@ -34,6 +41,8 @@ def weight_codes(weight: Tensor, *, bits: int, granularity: str = "channel") -> 
     granularity : str
         ``"channel"``: a scale for every output channel, as in the authors' code. ``"tensor"``: one scale, for layers
         whose sums are compared with each other.
+    normalize : bool
+        Scale from the mean magnitude as in the paper, or from the largest.
 
     Returns
     -------
@@ -48,7 +57,10 @@ def weight_codes(weight: Tensor, *, bits: int, granularity: str = "channel") -> 
     # A float32 mean depends on the machine's vector width; a float64 mean, rounded, does not.
     magnitude = weight.double().abs()
     axes = tuple(range(1 if granularity == "channel" else 0, weight.ndim))
-    scale = magnitude.mean(dim=axes, keepdim=True) * (levels / 2 ** (bits - 1))
+    if normalize:
+        scale = magnitude.mean(dim=axes, keepdim=True) * (levels / 2 ** (bits - 1))
+    else:
+        scale = magnitude.amax(dim=axes, keepdim=True)
     scale = torch.where(scale > 0, scale, 1.0).to(weight.dtype)
     codes = torch.round(((weight / scale).clamp(-1, 1) + 1) * (levels / 2))
     return codes, scale
@@ -58,23 +70,84 @@ class _QuantizeWeight(torch.autograd.Function):
     """Straight-through estimator: the gradient of a quantized weight is that of its float weight."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bits: int, granularity: str) -> Tensor:
-        codes, scale = weight_codes(weight, bits=bits, granularity=granularity)
+    def forward(ctx: Any, weight: Tensor, bits: int, granularity: str, gradient: str, normalize: bool) -> Tensor:
+        codes, scale = weight_codes(weight, bits=bits, granularity=granularity, normalize=normalize)
+        if gradient == "code":
+            ctx.save_for_backward(scale)
         levels = 2**bits - 1
         return (2 * codes - levels) * (scale / levels)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return gradients[0], None, None
+        (gradient,) = gradients
+        for scale in ctx.saved_tensors:
+            gradient = gradient / scale
+        return gradient, None, None, None, None
 
 
-def quantize_weight(weight: Tensor, *, bits: int, granularity: str = "channel") -> Tensor:
-    """Quantized `weight`, of the same shape and type; parameters as for `weight_codes`.
-
-    The gradient is the plain straight-through one, ``dL/dW = dL/dW^q``, also where a weight is clipped. The authors'
-    code gives this divided by ``f``, because it multiplies its result by ``f`` but not its gradient. Adam, which they
-    train with, divides the factor out again; here it would only tie the step size to the layer's scale.
-    """
-    result = _QuantizeWeight.apply(weight, bits, granularity)
+def quantize_weight(
+    weight: Tensor, *, bits: int, granularity: str = "channel", gradient: str = "paper", normalize: bool = True
+) -> Tensor:
+    """Quantized `weight`, of its shape and type; `gradient` as for `N2UQWeight`, the rest as for `weight_codes`."""
+    check_choice("Gradient", gradient, GRADIENTS)
+    result = _QuantizeWeight.apply(weight, bits, granularity, gradient, normalize)
     assert isinstance(result, Tensor)
     return result
+
+
+class N2UQWeight(WeightQuantizer):
+    """Weights as odd levels of a scale that follows from the weights. Nothing is learned.
+
+    Parameters
+    ----------
+    bits : int
+        Width of a code, 1 to 8.
+    granularity : str
+        ``"channel"`` or ``"tensor"``: how many weights share a scale.
+    gradient : str
+        ``"paper"``: the plain straight-through gradient, ``dL/dW = dL/dW^q``, also where a weight is clipped.
+        ``"code"``: this divided by ``f``, as the authors' code has it, because it multiplies its result by ``f`` but
+        not its gradient. Adam, which they train with, divides most of the factor out again; others would not.
+    normalize : bool
+        Whether ``f`` comes from the mean magnitude, as in the paper, or from the largest: plain uniform weights.
+    """
+
+    def __init__(
+        self, bits: int, granularity: str = "channel", gradient: str = "paper", normalize: bool = True
+    ) -> None:
+        super().__init__(bits)
+        self.granularity = check_choice("Granularity", granularity, GRANULARITIES)
+        self.gradient = check_choice("Gradient", gradient, GRADIENTS)
+        self.normalize = normalize
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Quantized values, of the shape and type of `weight`, with gradients."""
+        return quantize_weight(
+            weight,
+            bits=self.bits,
+            granularity=self.granularity,
+            gradient=self.gradient,
+            normalize=self.normalize,
+        )
+
+    @torch.no_grad()
+    def encode(self, weight: Tensor) -> EncodedWeight:
+        """Integer codes of `weight`, odd levels.
+
+        Raises
+        ------
+        ValueError
+            A weight is not finite.
+        """
+        wrong = weight[~torch.isfinite(weight)]
+        if wrong.numel():
+            raise ValueError(f"Weights must be finite, not {wrong[0].item()!r}")
+        codes, scale = weight_codes(weight, bits=self.bits, granularity=self.granularity, normalize=self.normalize)
+        return EncodedWeight(codes.long(), Encoding("odd-level", self.bits), scale.flatten() / (2**self.bits - 1))
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return (
+            f"bits={self.bits}, granularity={self.granularity!r}, gradient={self.gradient!r}, "
+            f"normalize={self.normalize}"
+        )

@@ -7,7 +7,7 @@ import numpy as np
 
 from evenstep.qonnx import read_network
 from evenstep.spec import Network
-from evenstep_golden.data import Images
+from evenstep_golden.data import LABELS, Images
 
 __all__ = ["checkpoint_path", "network_path", "sample_images", "sample_network"]
 
@@ -38,4 +38,4 @@ def sample_network() -> Network:
 def sample_images() -> Images:
     """The first 200 test images of Fashion-MNIST, in their order."""
     with np.load(_asset("fashion-mnist-sample.npz"), allow_pickle=False) as arrays:
-        return Images(arrays["pixels"], arrays["labels"])
+        return Images(arrays["pixels"].reshape(-1, 1, 28, 28), arrays["labels"], LABELS)

@@ -31,7 +31,7 @@ def test_thousand_images(executable: Path) -> None:
     network = sample_network()
     program = compile_network(network, Geometry())
     assert program.useful >= 0.9
-    pixels = load_images("test").first(1000).pixels
+    pixels = load_images("test").first(1000).flat
     expected = reference.run(network, pixels)
     with EngineClient(VerilatedTransport(executable)) as client:
         client.load(program)
@@ -50,7 +50,7 @@ def test_mismatch_is_named(executable: Path) -> None:
     """A flipped weight in the engine is found, and the message says where."""
     network = sample_network()
     program = compile_network(network, Geometry())
-    pixels = load_images("test").first(1).pixels
+    pixels = load_images("test").first(1).flat
     with EngineClient(VerilatedTransport(executable)) as client:
         client.load(program)
         # Channel 0 of layer 1 is in the lowest lanes of the first tile.

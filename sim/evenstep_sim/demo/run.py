@@ -37,7 +37,7 @@ def run_images(client: EngineClient, images: Images) -> Iterator[ImageResult]:
     program = client.program
     for start in range(0, len(images), program.geometry.rows):
         batch = slice(start, start + program.geometry.rows)
-        vectors = images.pixels[batch]
+        vectors = images.flat[batch]
         expected = reference.run(program.network, vectors)
         status = client.run(vectors)
         for row, label in enumerate(images.labels[batch]):

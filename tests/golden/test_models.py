@@ -1,154 +1,267 @@
-"""Torch evaluation, folding and the integer reference: the same integers, whatever the parameters."""
+"""Torch evaluation, lowering and the integer reference: the same integers, whatever the model and the quantizers."""
 
 import numpy as np
 import pytest
 import torch
 
+from evenstep.spec import Add, Conv, Dense, MaxPool, MultiThreshold, Rescale, SumPool, Weighted
+from evenstep_golden.layers import RPReLU
 from evenstep_golden.lower import lower
-from evenstep_golden.models import FloatPerceptron, QuantPerceptron
+from evenstep_golden.models import MODELS, Classifier, Perceptron, build_model
 from evenstep_golden.reference import first_mismatch, run
 
-SIZES = (20, 9, 7, 4)
+from .networks import quantized, random_pixels
+
+SMALL = (1, 4, 5)
 
 
-def random_model(*, weight_bits: int, act_bits: int, seed: int, sizes: tuple[int, ...] = SIZES) -> QuantPerceptron:
-    """A model in evaluation mode with random parameters: gains of both signs, uneven intervals, one of them clamped."""
-    generator = torch.Generator().manual_seed(seed)
-    model = QuantPerceptron(weight_bits=weight_bits, act_bits=act_bits, sizes=sizes)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-        for layer, _, _ in model.layers():
-            layer.activation.intervals.abs_().add_(0.05).mul_(2 / 2**act_bits)
-            layer.activation.intervals[0] = -1
-            layer.activation.start.fill_(-0.7)
-            layer.activation.scale_in.add_(layer.activation.scale_in.sign())
-            layer.norm.momentum = None  # so that one pass sets the statistics
-        model.last.weight.data.clamp_(-2, 2)
-        layer.activation.scale_out.abs_()
-        model.train()(torch.tensor(random_pixels(500, sizes[0], seed=seed)))
-    return model.eval()
+def small(weights: str, activations: str, seed: int = 0) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return quantized(Perceptron(SMALL, 4, hidden=(9, 7)), weights, activations, seed=seed)
 
 
-def random_pixels(count: int, inputs: int, seed: int) -> np.ndarray:
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, inputs), dtype=np.uint8)
-    pixels[0], pixels[1] = 0, 255
-    return pixels
+def check_equal(model: Classifier, pixels: torch.Tensor) -> None:
+    network = lower(model)
+    got = [boundary.numpy() for boundary in model.boundaries(pixels)]
+    assert first_mismatch(network, run(network, pixels.numpy()), got) is None
 
 
 @pytest.mark.parametrize("weight_bits", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("act_bits", [1, 2, 3, 4, 8])
-def test_reference_equals_torch(weight_bits: int, act_bits: int) -> None:
-    pixels = random_pixels(200, SIZES[0], seed=weight_bits)
-    flips = 0
+def test_reference_equals_torch_at_every_width(weight_bits: int, act_bits: int) -> None:
+    flips = varied = 0
     for seed in range(4):
-        model = random_model(weight_bits=weight_bits, act_bits=act_bits, seed=seed)
+        model = small(f"n2uq:{weight_bits}", f"n2uq:{act_bits}", seed)
+        pixels = random_pixels(200, SMALL, seed=weight_bits)
         network = lower(model)
-        flips += sum(int(layer.thresholds.flips.sum()) for layer in network.layers if layer.thresholds)
-        got = [layer.numpy() for layer in model.boundaries(torch.tensor(pixels))]
-        assert all(len(np.unique(layer)) > 1 for layer in got)
-        assert first_mismatch(network, run(network, pixels), got) is None
-    assert flips
+        flips += sum(
+            int(layer.thresholds.flips.sum())
+            for layer in network.layers
+            if isinstance(layer, Weighted) and layer.thresholds
+        )
+        got = [layer.numpy() for layer in model.boundaries(pixels)]
+        varied += sum(len(np.unique(layer)) > 1 for layer in got)
+        assert first_mismatch(network, run(network, pixels.numpy()), got) is None
+    assert flips and varied
 
 
-def test_sums_beyond_float32_are_exact() -> None:
-    sizes = (600, 3, 2)  # 600 * 255 * 255 > 2**24
-    model = random_model(weight_bits=8, act_bits=2, seed=0, sizes=sizes)
-    layer = model.layers()[0][0].linear
-    assert layer.sum_type(max_code=255) == torch.float64
+WEIGHTS = [
+    "dorefa:1",
+    "dorefa:2",
+    "lsq:3",
+    "lsq:2,granularity=channel",
+    "lsq:4,symmetric=True",
+    "n2uq:1",
+    "n2uq:2",
+    "pwlq:4",
+    "pwlq:3,breakpoints=2",
+    "pwlq:4,breakpoints=3",
+    "pwlq:4,aligned=True",
+    "pwlq:4,form=code",
+    "ste:4",
+    "uniform:8",
+    "uniform:4,granularity=tensor",
+    "uniform:4,kind=affine,granularity=tensor",
+]
+ACTIVATIONS = ["dorefa:2", "lsq:3", "lsq:4,signed=True", "n2uq:2", "pact:2", "ste:4", "uniform:8", "uniform:3"]
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_reference_equals_torch_with_every_weight_quantizer(weights: str) -> None:
+    check_equal(quantized("cnn", weights, "uniform:8"), random_pixels(50, (1, 28, 28), seed=1))
+
+
+@pytest.mark.parametrize("activations", ACTIVATIONS)
+@pytest.mark.parametrize("model", ["cnn", "resnet8"])
+def test_reference_equals_torch_with_every_activation_quantizer(model: str, activations: str) -> None:
+    check_equal(quantized(model, "uniform:8", activations), random_pixels(20, (1, 28, 28), seed=1))
+
+
+SHAPES = {
+    "cnv": (3, 32, 32),
+    "ds-cnn": (1, 49, 10),
+    "resnet18": (3, 32, 32),
+    "resnet34": (3, 32, 32),
+    "resnet50": (3, 32, 32),
+    "mobilenet-v2": (3, 32, 32),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_lowered_and_equals_the_reference(name: str) -> None:
+    shape = SHAPES.get(name, (1, 28, 28))
+    model = build_model(name, shape, 10)
+    check_equal(quantized(model, "n2uq:2", "n2uq:2", pictures=4, passes=2), random_pixels(2, shape, seed=2))
+
+
+def test_layers_of_a_residual_network() -> None:
+    network = lower(quantized("resnet8", "n2uq:2", "n2uq:2"))
+    kinds = {type(layer) for layer in network.layers}
+    assert kinds == {Conv, Rescale, Add, MultiThreshold, SumPool, Dense}
+    knees = [layer.name for layer in network.layers if isinstance(layer, Rescale) and layer.knee is not None]
+    assert "stages.1.0.join2.shortcut" in knees  # an RPReLU on its way around
+    pooled = lower(quantized("cnv", "n2uq:2", "n2uq:2", shape=(3, 32, 32)))
+    assert [layer.name for layer in pooled.layers if isinstance(layer, MaxPool)] == ["pool2", "pool4"]
+
+
+def test_channels_with_scales_and_a_bias_are_compared_after_rescaling() -> None:
+    model = quantized("resnet8", "uniform:8,granularity=channel", "uniform:8")
     network = lower(model)
-    pixels = random_pixels(50, sizes[0], seed=0)
-    got = [boundary.numpy() for boundary in model.boundaries(torch.tensor(pixels))]
-    assert first_mismatch(network, run(network, pixels), got) is None
+    assert [layer.name for layer in network.layers[-2:]] == ["last.sums", "logits"]
+    pixels = random_pixels(32, (1, 28, 28), seed=3)
+    integers = model.integers(pixels)
+    # The integers rank classes as the real numbers do.
+    assert torch.equal(model(pixels).argmax(1), integers.tensor.argmax(1))
+    torch.testing.assert_close(integers.real(), model.values(pixels), rtol=0.05, atol=0.05)
 
 
 def test_codes_do_not_depend_on_the_batch() -> None:
-    model = random_model(weight_bits=2, act_bits=8, seed=1)
-    pixels = torch.tensor(random_pixels(37, SIZES[0], seed=2))
+    model = quantized("cnn", "n2uq:2", "n2uq:8", seed=1)
+    pixels = random_pixels(9, (1, 28, 28), seed=2)
     whole = model.boundaries(pixels)
     for position in range(len(pixels)):
         for layer, alone in zip(whole, model.boundaries(pixels[position : position + 1]), strict=True):
             assert torch.equal(layer[position : position + 1], alone)
 
 
+def test_sums_beyond_float32_are_exact() -> None:
+    shape = (1, 20, 30)  # 600 * 255 * 255 > 2**24
+    model = quantized(Perceptron(shape, 2, hidden=(3,)), "n2uq:8", "n2uq:2")
+    assert model.integers(random_pixels(1, shape, seed=0)).trace.boundaries["fc1"].dtype == torch.int64
+    check_equal(model, random_pixels(50, shape, seed=0))
+
+
+def test_coarse_products_are_not_trusted() -> None:
+    model = small("n2uq:2", "n2uq:2")
+    pixels = random_pixels(20, SMALL, seed=0)
+    expected = model.boundaries(pixels)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert all(torch.equal(*pair) for pair in zip(expected, model.boundaries(pixels), strict=True))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def test_training_and_evaluation_compute_the_same_logits() -> None:
-    model = random_model(weight_bits=2, act_bits=2, seed=3).double()
-    pixels = torch.tensor(random_pixels(8, SIZES[0], seed=3))
-    integers = model(pixels)
-    # The training path with the statistics of evaluation.
-    x = pixels.double() / 255
-    for layer, _, _ in model.layers():
-        x = layer(x)
-    torch.testing.assert_close(model.last(x) * model.log_gain.exp(), integers)
+    model = quantized("cnn", "n2uq:2", "n2uq:2", seed=3)
+    pixels = random_pixels(64, (1, 28, 28), seed=3)
+    torch.testing.assert_close(model.values(pixels), model(pixels), rtol=1e-5, atol=1e-5)
 
 
 def test_largest_integer_is_the_prediction() -> None:
-    model = random_model(weight_bits=2, act_bits=2, seed=4)
-    pixels = torch.tensor(random_pixels(64, SIZES[0], seed=4))
+    model = small("n2uq:2", "n2uq:2", 4)
+    pixels = random_pixels(64, SMALL, seed=4)
     assert torch.equal(model(pixels).argmax(1), model.boundaries(pixels)[-1].argmax(1))
 
 
-def test_float_network_has_the_same_shape() -> None:
-    quantized, whole = QuantPerceptron(weight_bits=2, act_bits=2), FloatPerceptron()
-    sizes = [[tuple(p.shape) for p in model.parameters() if p.ndim == 2] for model in (quantized, whole)]
-    assert sizes[0] == sizes[1] == [(256, 784), (256, 256), (256, 256), (10, 256)]
+def test_a_float_model_evaluates_with_floats() -> None:
+    model = build_model("cnn", (1, 28, 28), 10).eval()
+    pixels = random_pixels(2, (1, 28, 28), seed=0)
+    torch.testing.assert_close(model(pixels), model.values(pixels))
+    with pytest.raises(ValueError, match=r"^Cannot evaluate conv1 on integers: its weights must be quantized$"):
+        model.boundaries(pixels)
 
 
-def break_weight(model: QuantPerceptron) -> None:
-    model.last.weight.data[2, 1] = float("nan")
+def test_sizes_of_the_published_networks() -> None:
+    def weights(name: str, shape: tuple[int, ...], classes: int) -> int:
+        return sum(layer.weight.numel() for layer in build_model(name, shape, classes).weighted().values())
+
+    assert weights("mlp-256", (1, 28, 28), 10) == 334_336  # FINN's SFC
+    assert weights("mlp-1024", (1, 28, 28), 10) == 2_910_208  # FINN's LFC
+    assert weights("cnv", (3, 32, 32), 10) == 1_542_848
+    # torchvision's parameters, less those of batch norms and biases.
+    assert weights("resnet18", (3, 224, 224), 1000) == 11_678_912
+    assert weights("resnet34", (3, 224, 224), 1000) == 21_779_648
+    assert weights("resnet50", (3, 224, 224), 1000) == 25_502_912
+    assert weights("mobilenet-v2", (3, 224, 224), 1000) == 3_469_760
 
 
-def break_norm(model: QuantPerceptron) -> None:
-    model.layers()[1][0].norm.bias.data[3] = float("inf")
+def break_weight(model: Classifier) -> None:
+    model.get_parameter("last.weight").data[2, 1] = float("nan")
 
 
-def break_activation(model: QuantPerceptron) -> None:
-    model.layers()[0][0].activation.start.data.fill_(float("nan"))
+def break_norm(model: Classifier) -> None:
+    model.get_parameter("bn2.bias").data[3] = float("inf")
 
 
-def break_sign(model: QuantPerceptron) -> None:
-    model.layers()[-1][0].activation.scale_out.data.neg_()
+def break_activation(model: Classifier) -> None:
+    model.get_parameter("act1.quantizer.start").data.fill_(float("nan"))
 
 
-def break_granularity(model: QuantPerceptron) -> None:
-    model.last.granularity = "channel"
+def break_sign(model: Classifier) -> None:
+    model.get_parameter("act1.quantizer.scale_out").data.neg_()
 
 
-def break_monotony(model: QuantPerceptron) -> None:
+def break_slope(model: Classifier) -> None:
+    """A parametric rectifier that falls where its input rises."""
+    place = model.activations()["act2"]
+    place.function = RPReLU(7)
+    place.function.slope.data[4] = -3.0
+    place.function.shift_in.data[4] = -0.5
+
+
+def break_monotony(model: Classifier) -> None:
     """Make the code of a channel rise and fall."""
-    layer = model.layers()[1][0]
-    codes = layer.activation.codes
+    quantizer = model.activations()["act2"].quantizer
+    assert quantizer is not None
+    model.get_parameter("bn2.weight").data[5] = 2.0
+    codes = quantizer.codes
 
     def dented(x: torch.Tensor) -> torch.Tensor:
         result = codes(x)
-        result[..., 5] = (3 - x[..., 5].abs()).clamp(0, 3).long()
+        result[:, 5] = (3 - 2 * (x[:, 5] - 1).abs()).clamp(0, 3).long()
         return result
 
-    layer.activation.codes = dented
+    quantizer.codes = dented  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_weight, r"^Cannot lower layer3: weights of channel 2 must be finite, which they are not$"),
-        (break_norm, r"^Cannot lower layer2: batch-norm offset of channel 3 must be finite, which it is not$"),
-        (break_activation, r"^Cannot lower layer1: start of its activation must be finite, which it is not$"),
-        (break_sign, r"^Cannot lower layer3: scale of its sums must be positive for the largest to win$"),
-        (
-            break_granularity,
-            r"^Cannot lower layer3: channels with scales of their own cannot be compared as integers; .*$",
-        ),
-        (break_monotony, r"^Cannot lower layer2: Channel 5 is not monotone: .*$"),
+        (break_weight, r"^Cannot lower last: weights of channel 2 must be finite, which they are not$"),
+        (break_norm, r"^Cannot lower fc2: batch-norm offset of channel 3 must be finite, which it is not$"),
+        (break_activation, r"^Cannot lower fc1: start of its activation must be finite, which it is not$"),
+        (break_sign, r"^Cannot lower fc1: .* must be positive.*, not -"),
+        (break_slope, r"^Cannot lower fc2: Channel 4 is not monotone: .*$"),
+        (break_monotony, r"^Cannot lower fc2: Channel 5 is not monotone: .*$"),
         (lambda model: model.train(), r"^Model must be in evaluation mode to be lowered: call eval\(\) first$"),
     ],
 )
 def test_what_cannot_be_lowered_is_refused_by_name(damage, message: str) -> None:
-    model = random_model(weight_bits=2, act_bits=2, seed=5)
+    model = small("n2uq:2", "n2uq:2", 5)
     damage(model)
     with pytest.raises(ValueError, match=message):
         lower(model)
 
 
+def test_wide_numbers_that_never_saw_data_are_refused() -> None:
+    model = quantized("resnet8", "n2uq:2", "n2uq:2")
+    model.get_buffer("stages.0.0.join1.largest").zero_()
+    message = r"^Cannot evaluate stages\.0\.0\.join1 on integers: it must have seen finite values other than zero"
+    with pytest.raises(ValueError, match=message):
+        lower(model)
+
+
 def test_integers_of_a_model_in_training_are_refused() -> None:
-    with pytest.raises(RuntimeError, match=r"^Network must be in evaluation mode"):
-        random_model(weight_bits=2, act_bits=2, seed=0).train().boundaries(torch.zeros(1, SIZES[0]))
+    with pytest.raises(RuntimeError, match=r"^Model must be in evaluation mode"):
+        small("n2uq:2", "n2uq:2").train().boundaries(random_pixels(1, SMALL, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("nothing", (1, 28, 28), r"^Model must be one of mlp-256, .*, not 'nothing'$"),
+        ("cnv", (3, 20, 20), r"^Pictures must be large enough for conv5, not \(3, 20, 20\)$"),
+        ("cnn", (784,), r"^Input shape must be \(channels, height, width\), not \(784,\)$"),
+    ],
+)
+def test_models_that_cannot_be_are_refused(name: str, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model(name, shape, 10)
+
+
+def test_pictures_of_another_size_are_refused() -> None:
+    model = build_model("cnn", (1, 28, 28), 10)
+    with pytest.raises(ValueError, match=r"^Pixels must have shape \(positions, 1, 28, 28\), not \(2, 1, 32, 32\)$"):
+        model(torch.zeros(2, 1, 32, 32))

@@ -1,0 +1,68 @@
+"""Comparison of implementations on many pictures: differing integers after every layer, and the first of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from evenstep.spec import Network
+from evenstep_golden.data import Dataset
+from evenstep_golden.reference import Mismatch, chunk_size, count_differences, first_mismatch
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclass
+class Comparison:
+    """What a comparison has found so far.
+
+    Attributes
+    ----------
+    pictures : int
+        Pictures compared.
+    differences : dict of str to int
+        Differing integers after each layer.
+    first : Mismatch or None
+        The first difference: of the first pictures that have one, the first layer's.
+    """
+
+    pictures: int = 0
+    differences: dict[str, int] = field(default_factory=dict)
+    first: Mismatch | None = None
+
+
+def compare(
+    network: Network,
+    dataset: Dataset,
+    expected: Callable[[np.ndarray], Sequence[Any]],
+    got: Callable[[np.ndarray], Sequence[Any]],
+    *,
+    count: int | None = None,
+) -> Iterator[Comparison]:
+    """Compare two functions from pixels to integers after every layer of `network`; yields after each part.
+
+    Parameters
+    ----------
+    network : Network
+        Names the layers.
+    dataset : Dataset
+        Pictures.
+    expected, got
+        Take pixels (positions, channels, height, width), give a list of integers (positions, ...), one a layer.
+    count : int, optional
+        Pictures to compare, the first ones; all if left out.
+    """
+    total = len(dataset) if count is None else min(count, len(dataset))
+    part = chunk_size(network)
+    result = Comparison(differences={layer.name: 0 for layer in network.layers})
+    for start in range(0, total, part):
+        indices = np.arange(start, min(start + part, total))
+        pixels = dataset.batch(indices)
+        wanted, given = expected(pixels), got(pixels)
+        for name, differing in count_differences(network, wanted, given).items():
+            result.differences[name] += differing
+        if result.first is None and (first := first_mismatch(network, wanted, given)) is not None:
+            result.first = replace(first, position=first.position + start)
+        result.pictures += len(indices)
+        yield result

@@ -11,14 +11,20 @@ import time
 import numpy as np
 
 from evenstep_golden.data import Images, load_images
-from evenstep_golden.train import Recipe, Trainer, build_model, measure_accuracy
+from evenstep_golden.models import build_model
+from evenstep_golden.precision import Method, Precision
+from evenstep_golden.training import Recipe, Trainer, initialize_quantizers, measure_accuracy
 
 GOAL = 1.0
+PRECISIONS = (None, Precision(Method("n2uq", 2), Method("n2uq", 2)))
 
 
-def train_one(bits: tuple[int, int] | None, recipe: Recipe, train: Images, test: Images) -> float:
+def train_one(precision: Precision | None, recipe: Recipe, train: Images, test: Images) -> float:
     """Top-1 on `test`, in per cent, after training from `recipe`."""
-    model = build_model(bits, seed=recipe.seed)
+    model = build_model("mlp-256", train.shape, len(train.classes), seed=recipe.seed)
+    if precision is not None:
+        precision.apply(model)
+        initialize_quantizers(model, train.batch(np.arange(recipe.batch_size)))
     trainer = Trainer(model, train, recipe)
     for _ in range(recipe.epochs):
         for _ in trainer.run_epoch():
@@ -40,7 +46,7 @@ def main() -> int:
     for seed in arguments.seeds:
         recipe = Recipe(epochs=arguments.epochs, seed=seed)
         start = time.perf_counter()
-        row = [train_one(bits, recipe, train, test) for bits in (None, (2, 2))]
+        row = [train_one(precision, recipe, train, test) for precision in PRECISIONS]
         rows.append(row)
         seconds = time.perf_counter() - start
         print(f"{seed:4} {row[0]:7.2f} {row[1]:7.2f} {row[0] - row[1]:7.2f} {seconds:9.0f}", flush=True)

@@ -1,100 +1,189 @@
-"""``evenstep train``: train a network on Fashion-MNIST, and write it as integers."""
+"""``evenstep train``: train a network, float or quantized, and write it as integers."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from evenstep.qonnx import write_network
-from evenstep_golden.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from evenstep_golden.commands.bits import BITS
-from evenstep_golden.data import LABELS, load_images
+from evenstep_golden.checkpoint import Checkpoint, apply_structure, load_checkpoint, save_checkpoint
+from evenstep_golden.commands.data_options import DataChoice, data_options
+from evenstep_golden.commands.precision_options import precision_options
+from evenstep_golden.commands.recipe_options import recipe_options
+from evenstep_golden.commands.train_progress import train_epochs
+from evenstep_golden.data import Dataset
 from evenstep_golden.lower import lower
-from evenstep_golden.models import QuantPerceptron
-from evenstep_golden.reference import accuracy, run
-from evenstep_golden.train import Recipe, Trainer, build_model, measure_accuracy
+from evenstep_golden.models import MODELS, Classifier, build_model
+from evenstep_golden.precision import Precision
+from evenstep_golden.reference import accuracy, run_last
+from evenstep_golden.training import (
+    Recipe,
+    Trainer,
+    copy_parameters,
+    initialize_quantizers,
+    join_processes,
+    measure_accuracy,
+)
 
 __all__ = ["train"]
 
-_RECIPE = Recipe()
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--bits", type=BITS, default="2/2", show_default=True, help="Bits of weights and activations, W/A.")
-@click.option("--float", "as_float", is_flag=True, help="Train the same network with float numbers, to compare.")
+@click.option("--model", type=click.Choice(list(MODELS)), default="mlp-256", show_default=True, help="Network.")
+@data_options
+@precision_options("n2uq:2")
+@click.option("--list-layers", is_flag=True, help="Print names of layers, shapes and quantizers; train nothing.")
+@click.option("--from", "start", type=_FILE, help="Start with this checkpoint's parameters, float or of any precision.")
+@recipe_options
 @click.option(
-    "--epochs", type=click.IntRange(1), default=_RECIPE.epochs, show_default=True, help="Passes over the data."
+    "--log", type=click.Path(file_okay=False, path_type=Path), help="Folder for a log that TensorBoard reads."
 )
-@click.option("--seed", type=click.IntRange(0), default=_RECIPE.seed, show_default=True, help="Seed of all randomness.")
-@click.option("--batch-size", type=click.IntRange(2), default=_RECIPE.batch_size, show_default=True)
-@click.option(
-    "--lr", type=float, default=_RECIPE.learning_rate, show_default=True, help="Learning rate of the first step."
-)
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of Fashion-MNIST's four .gz files.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint of a training that was interrupted.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Network file to write, .onnx; the checkpoint lies beside it as .pt. [default: named after the network]",
+    help="Network file to write, .onnx; the checkpoint lies beside it as .pt.  [default: DATASET-MODEL-PRECISION.onnx]",
 )
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint of a training that was interrupted.")
 def train(
-    bits: tuple[int, int],
-    as_float: bool,
-    epochs: int,
-    seed: int,
-    batch_size: int,
-    lr: float,
-    data: Path | None,
-    output: Path | None,
+    model: str,
+    data: DataChoice,
+    precision: Precision | None,
+    label: str,
+    list_layers: bool,
+    start: Path | None,
+    recipe: Recipe,
+    teacher: Path | None,
+    log: Path | None,
     resume: bool,
+    output: Path | None,
 ) -> None:
-    """Train a 784-256-256-256-10 perceptron on Fashion-MNIST.
+    """Train a network, with floats or with quantizers in place.
 
-    Writes its float parameters as a checkpoint after every epoch, and at the end the integer network as a QONNX file.
+    Writes its float parameters as a checkpoint after every epoch and, if all of it is quantized, the integer network
+    as a QONNX file at the end. Under torchrun, all processes train together.
     """
-    widths = None if as_float else bits
-    name = "fashion-mnist-mlp-" + ("float" if widths is None else f"w{widths[0]}a{widths[1]}")
+    name = f"{data.name}-{model}-{label}"
     output = Path(f"{name}.onnx") if output is None else output
-    saved = output.with_suffix(".pt")
     if output.suffix != ".onnx":
         raise click.UsageError(f"--output must end in .onnx, not be {output.name!r}")
     if not output.parent.is_dir():
         raise click.UsageError(f"--output must lie in a folder that exists, not in {str(output.parent)!r}")
-    recipe = Recipe(epochs=epochs, batch_size=batch_size, learning_rate=lr, seed=seed)
-    images, tests = load_images("train", data), load_images("test", data)
-    model = build_model(widths, seed=seed)
-    trainer = Trainer(model, images, recipe)
-    if resume:
-        checkpoint = load_checkpoint(saved)
-        if checkpoint.training is None:
-            raise ValueError(f"{saved}: training must be unfinished to go on, which it is not")
-        if checkpoint.bits != widths:
-            raise ValueError(f"{saved}: bits must be {widths}, not {checkpoint.bits}")
-        model.load_state_dict(checkpoint.model.state_dict())
-        trainer.restore(checkpoint.training)
+    if resume and start is not None:
+        raise click.UsageError("--resume must be given without --from: the checkpoint has the parameters")
+    saved = output.with_suffix(".pt")
+    with join_processes() as processes:
+        images = data.load("train")
+        if list_layers:
+            network = _new_model(model, images, precision, {}, recipe.seed)
+            Console().print(_layers(network, precision or Precision()))
+            return
+        tests = data.load("test")
+        if tests.classes != images.classes:
+            raise ValueError(f"Classes of test pictures must be those to train with, {images.classes}")
+        if resume:
+            begin = _resumed(saved, model, images, precision)
+        else:
+            begin = _started(start, model, images, precision, recipe)
+        network = begin.model
+        taught = None if teacher is None else load_checkpoint(teacher).model
+        trainer = Trainer(network, images, recipe, teacher=taught, processes=processes)
+        if begin.training is not None:
+            _named(saved, trainer.restore, begin.training)
 
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns) as progress:
-        done = trainer.epoch * trainer.steps
-        task = progress.add_task("training", total=trainer.steps * epochs, completed=done)
-        try:
-            while trainer.epoch < epochs:
-                losses = []
-                for loss in trainer.run_epoch():
-                    losses.append(loss)
-                    progress.update(task, advance=1, description=f"epoch {trainer.epoch + 1}/{epochs}, loss {loss:.3f}")
-                share = measure_accuracy(model, tests)
-                mean = sum(losses) / len(losses)
-                progress.print(f"epoch {trainer.epoch}: loss {mean:.4f}, top-1 on test images {100 * share:.2f} %")
-                # A finished training leaves the model alone: nothing goes on from there.
-                state = trainer.state() if trainer.epoch < epochs else None
-                save_checkpoint(Checkpoint(model, state), saved)
-        except KeyboardInterrupt:
-            hint = f"; --resume goes on after epoch {trainer.epoch}" if trainer.epoch else ""
-            raise click.ClickException(f"Interrupted in epoch {trainer.epoch + 1}{hint}") from None
-    click.echo(f"wrote {saved}")
-    if isinstance(model, QuantPerceptron):
-        network = lower(model.eval(), name=name, labels=LABELS)
-        write_network(network, output)
-        share = accuracy(run(network, tests.pixels)[-1], tests.labels)
-        click.echo(f"wrote {output}: its integers give {100 * share:.2f} % top-1 on {len(tests)} test images")
+        def save() -> None:
+            # A finished training leaves the model alone: nothing goes on from there.
+            state = trainer.state() if trainer.epoch < recipe.epochs else None
+            save_checkpoint(replace(begin, training=state), saved)
+
+        train_epochs(
+            trainer,
+            processes,
+            measure=lambda: measure_accuracy(network, tests, processes=processes),
+            save=save,
+            log=log,
+        )
+        if processes.is_first:
+            click.echo(f"wrote {saved}")
+            _write_integers(network.cpu().eval(), name, tests, output)
+
+
+def _named(path: Path, function: Any, *arguments: Any) -> Any:
+    """Call `function`; its complaints name the file."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _new_model(
+    name: str, images: Dataset, precision: Precision | None, structure: dict[str, str], seed: int
+) -> Classifier:
+    model = build_model(name, images.shape, len(images.classes), seed=seed)
+    apply_structure(model, structure)
+    if precision is not None:
+        precision.apply(model)
+    return model
+
+
+def _resumed(path: Path, name: str, images: Dataset, precision: Precision | None) -> Checkpoint:
+    """Checkpoint to go on from, if it is of the training that the options describe."""
+    checkpoint = load_checkpoint(path)
+    if checkpoint.training is None:
+        raise ValueError(f"{path}: training must be unfinished to go on, which it is not")
+    for what, wanted, given in (
+        ("model", name, checkpoint.name),
+        ("shape of the pictures", images.shape, checkpoint.model.input_shape),
+        ("classes", images.classes, checkpoint.classes),
+        ("precision", _text(precision), _text(checkpoint.precision)),
+    ):
+        if wanted != given:
+            raise ValueError(f"{path}: {what} must be {wanted}, not {given}")
+    return checkpoint
+
+
+def _text(precision: Precision | None) -> dict[str, Any] | str:
+    return "float" if precision is None else precision.to_dict()
+
+
+def _started(start: Path | None, name: str, images: Dataset, precision: Precision | None, recipe: Recipe) -> Checkpoint:
+    """New model, with the parameters of the checkpoint `start` if there is one, and with quantizers set."""
+    source = None if start is None else load_checkpoint(start)
+    structure = {} if source is None else source.structure
+    model = _new_model(name, images, precision, structure, recipe.seed)
+    kept: set[str] = set()
+    if start is not None and source is not None:
+        kept = _named(start, copy_parameters, source.model, source.precision, model, precision)
+    first = images.batch(np.arange(min(recipe.batch_size, len(images))))
+    initialize_quantizers(model, first, keep=kept)
+    return Checkpoint(model, name, images.classes, precision, structure)
+
+
+def _layers(model: Classifier, precision: Precision) -> Table:
+    table = Table("layer", "shape", "quantizer")
+    for name, layer in model.weighted().items():
+        shape = " x ".join(map(str, layer.weight.shape))
+        table.add_row(name, shape, str(precision.method(name, "weights") or "float"))
+    for name in model.activations():
+        table.add_row(name, "activations", str(precision.method(name, "activations") or "float"))
+    return table
+
+
+def _write_integers(model: Classifier, name: str, tests: Dataset, output: Path) -> None:
+    """Lower, write and measure the integer network; of a model that is not all quantized there is none."""
+    if not model.is_quantized:
+        return
+    network = lower(model, name=name, labels=tests.classes)
+    write_network(network, output)
+    chunk = 1000
+    results = [
+        run_last(network, tests.batch(np.arange(low, min(low + chunk, len(tests)))))
+        for low in range(0, len(tests), chunk)
+    ]
+    share = accuracy(np.concatenate(results), tests.labels)
+    click.echo(f"wrote {output}: its integers give {100 * share:.2f} % top-1 on {len(tests)} test images")

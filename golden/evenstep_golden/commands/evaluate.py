@@ -1,73 +1,119 @@
 """``evenstep evaluate``: what a network file gets right, and whether others compute the same integers."""
 
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evenstep.qonnx import read_network
 from evenstep.spec import Network
-from evenstep_golden.data import load_images
-from evenstep_golden.reference import accuracy, count_differences, first_mismatch, run
+from evenstep_golden.commands.data_options import DataChoice, data_options
+from evenstep_golden.compare import Comparison, compare
+from evenstep_golden.data import Dataset
+from evenstep_golden.reference import chunk_size, run, run_last
 
 __all__ = ["evaluate"]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_Function = Callable[[np.ndarray], Sequence[Any]]
 
 
-def _torch_boundaries(path: Path, pixels: np.ndarray) -> list[np.ndarray]:
-    # Only this comparison needs torch, which takes seconds to import.
-    import torch  # noqa: PLC0415
-
+def _load_model(path: Path) -> Any:
+    # Only comparisons need torch, which takes seconds to import.
     from evenstep_golden.checkpoint import load_checkpoint  # noqa: PLC0415
-    from evenstep_golden.models import QuantPerceptron  # noqa: PLC0415
 
-    model = load_checkpoint(path).model
-    if not isinstance(model, QuantPerceptron):
+    return load_checkpoint(path).model
+
+
+def _torch_integers(path: Path) -> _Function:
+    import torch  # noqa: PLC0415  as above
+
+    model = _load_model(path)
+    if not model.is_quantized:
         raise ValueError(f"{path}: must be the checkpoint of a quantized network, not of a float one")
-    return [layer.numpy() for layer in model.boundaries(torch.tensor(pixels))]
+    return lambda pixels: [layer.numpy() for layer in model.boundaries(torch.from_numpy(pixels))]
 
 
-def _qonnx_boundaries(path: Path, pixels: np.ndarray) -> list[np.ndarray]:
+def _qonnx_integers(path: Path) -> _Function:
     from evenstep_golden.executor import run_qonnx  # noqa: PLC0415  needs a package that nothing else does
 
-    return run_qonnx(path, pixels)
+    return lambda pixels: run_qonnx(path, pixels)
 
 
-def _compare(what: str, network: Network, expected: list[np.ndarray], got: list[np.ndarray]) -> None:
-    """Print differences per layer; raise at the first, if there is one."""
-    counts = count_differences(network, expected, got)
-    listing = ", ".join(f"{name} {count}" for name, count in counts.items())
-    click.echo(f"{what}, {len(expected[0])} images: differing integers after {listing}")
-    if (mismatch := first_mismatch(network, expected, got)) is not None:
-        raise click.ClickException(f"{what} differs from the integer reference: {mismatch}")
+def _float_accuracy(path: Path, images: Dataset, count: int) -> float:
+    """Share of the first `count` pictures that the checkpoint's network gets right when it computes with floats."""
+    import torch  # noqa: PLC0415  as above
+
+    model = _load_model(path)
+    right = 0
+    with torch.no_grad():
+        for start in range(0, count, 256):
+            indices = np.arange(start, min(start + 256, count))
+            guesses = model.values(torch.from_numpy(images.batch(indices))).argmax(1).numpy()
+            right += int((guesses == images.labels[indices]).sum())
+    return right / count
+
+
+def _compared(what: str, network: Network, images: Dataset, expected: _Function, got: _Function, count: int) -> None:
+    """Compare with progress, print differences a layer, and raise at the first, if there is one."""
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    result = Comparison()
+    with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=count)
+        for result in compare(network, images, expected, got, count=count):
+            progress.update(task, completed=result.pictures)
+    listing = ", ".join(f"{name} {number}" for name, number in result.differences.items())
+    if len(result.differences) > 12:
+        listing = f"{len(result.differences)} layers {sum(result.differences.values())}"
+    click.echo(f"{what}, {result.pictures} images: differing integers after {listing}")
+    if result.first is not None:
+        raise click.ClickException(f"{what} differs from the integer reference: {result.first}")
 
 
 @click.command()
 @click.argument("network", type=_FILE)
 @click.option("--checkpoint", type=_FILE, help="Compare with the torch evaluation of this checkpoint.")
+@click.option("--float", "whole", type=_FILE, help="Also show what this float checkpoint gets right.")
 @click.option("--qonnx", type=click.IntRange(0), default=0, help="Compare this many images with the qonnx executor.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of Fashion-MNIST's four .gz files.")
-def evaluate(network: Path, checkpoint: Path | None, qonnx: int, data: Path | None) -> None:
-    """Run NETWORK, a .onnx file, on the 10,000 test images of Fashion-MNIST.
+@click.option("--images", type=click.IntRange(1), help="Use this many test images.  [default: all]")
+@data_options
+def evaluate(
+    network: Path, checkpoint: Path | None, whole: Path | None, qonnx: int, images: int | None, data: DataChoice
+) -> None:
+    """Run NETWORK, a .onnx file, on test images: float, quantized and integer execution beside each other.
 
     Exits with an error if a comparison finds a single differing integer.
     """
     loaded = read_network(network)
-    images = load_images("test", data)
-    inputs = images.pixels.shape[1]
+    pictures = data.load("test")
+    inputs = int(np.prod(pictures.shape))
     if (loaded.inputs, loaded.input_bits) != (inputs, 8):
         raise ValueError(f"{network}: must take {inputs} inputs of 8 bits, not {loaded.inputs} of {loaded.input_bits}")
-    expected = run(loaded, images.pixels)
-    share = accuracy(expected[-1], images.labels)
-    click.echo(f"{loaded.name}: {100 * share:.2f} % top-1 on {len(images)} test images (integer reference)")
+    count = len(pictures) if images is None else min(images, len(pictures))
+
+    def reference(pixels: np.ndarray) -> list[np.ndarray]:
+        return run(loaded, pixels)
+
+    right = 0
+    for start in range(0, count, chunk_size(loaded)):
+        indices = np.arange(start, min(start + chunk_size(loaded), count))
+        guesses = run_last(loaded, pictures.batch(indices)).argmax(axis=1)
+        right += int((guesses == pictures.labels[indices]).sum())
+    click.echo(f"{loaded.name}: {100 * right / count:.2f} % top-1 on {count} test images (integer reference)")
     try:
         if checkpoint is not None:
-            _compare("torch", loaded, expected, _torch_boundaries(checkpoint, images.pixels))
+            share = _float_accuracy(checkpoint, pictures, count)
+            click.echo(f"{checkpoint.name}: {100 * share:.2f} % (quantized, computed with floats)")
+        if whole is not None:
+            click.echo(f"{whole.name}: {100 * _float_accuracy(whole, pictures, count):.2f} % (float)")
+        if checkpoint is not None:
+            _compared("torch", loaded, pictures, reference, _torch_integers(checkpoint), count)
         if qonnx:
-            some = images.first(qonnx)
-            got = _qonnx_boundaries(network, some.pixels)
-            _compare("qonnx executor", loaded, [layer[: len(some)] for layer in expected], got)
+            _compared("qonnx executor", loaded, pictures, reference, _qonnx_integers(network), min(qonnx, count))
     except ModuleNotFoundError as error:
         extra = "'evenstep[golden]'" if error.name == "torch" else "qonnx"
         raise click.ClickException(f"{error.name} is missing: install it with pip install {extra}") from None

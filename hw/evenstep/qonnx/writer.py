@@ -1,103 +1,41 @@
 """Integer networks to QONNX models.
 
-Every layer is a `MatMul` with integer weights of shape (inputs, outputs), then, unless it is raw, a `MultiThreshold`.
-Where channels flip, a `Mul` by +-1 stands between: a channel that counts down over ``y`` counts up over ``-y``, since
-``(2**n - 1) - #{y >= T} = #{-y >= 1 - T}``.
+A network of fully connected layers on flat inputs is a chain of `MatMul` with integer weights of shape (inputs,
+outputs) and, unless a layer is raw, `MultiThreshold`. Where channels flip, a `Mul` by +-1 stands between: a channel
+that counts down over ``y`` counts up over ``-y``, since ``(2**n - 1) - #{y >= T} = #{-y >= 1 - T}``. Every other kind
+of layer has a form of its own (`evenstep.qonnx.layers`), made of standard operators, exact in floating point.
 """
 
 import json
 from pathlib import Path
 
-import numpy as np
-from onnx import ModelProto, NodeProto, TensorAnnotation, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, helper
 
 from evenstep.files import write_file
-from evenstep.qonnx.datatype import (
-    DATATYPE_KEY,
-    DOMAIN,
-    ENCODING_KEY,
-    EXACT_LIMIT,
-    LABELS_KEY,
-    encoding_datatype,
-    unsigned_datatype,
-)
-from evenstep.spec import Network, Thresholds
+from evenstep.qonnx.datatype import DOMAIN, LABELS_KEY, unsigned_datatype
+from evenstep.qonnx.graph import Graph
+from evenstep.qonnx.layers import add_layer
+from evenstep.spec import INPUT, Network
 
 __all__ = ["network_model", "write_network"]
 
 
-class _Graph:
-    """Graph under construction, with a current end that the next node continues."""
-
-    def __init__(self, network: Network) -> None:
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
-        self.values: list[ValueInfoProto] = []
-        self.annotations: list[TensorAnnotation] = []
-        self.end = ""
-        self.value("input", network.inputs, unsigned_datatype(network.input_bits))
-
-    def annotate(self, tensor: str, **entries: str) -> None:
-        """Add a quantization annotation."""
-        annotation = TensorAnnotation(tensor_name=tensor)
-        for key, value in entries.items():
-            annotation.quant_parameter_tensor_names.add(key=key, value=value)
-        self.annotations.append(annotation)
-
-    def value(self, tensor: str, width: int, datatype: str) -> None:
-        """Declare a tensor of shape (1, width), and make it the end."""
-        self.values.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, [1, width]))
-        self.annotate(tensor, **{DATATYPE_KEY: datatype})
-        self.end = tensor
-
-    def constant(self, tensor: str, values: np.ndarray, **entries: str) -> str:
-        """Add integer `values` as float32, and return the name."""
-        if np.abs(values).max() >= EXACT_LIMIT:
-            raise ValueError(f"{tensor} must be below {EXACT_LIMIT} to be exact in float32, not {np.abs(values).max()}")
-        self.initializers.append(numpy_helper.from_array(values.astype("<f4"), tensor))
-        self.annotate(tensor, **entries)
-        return tensor
-
-    def node(
-        self, operator: str, constant: str, *, name: str, output: str, width: int, datatype: str, **more: str
-    ) -> None:
-        """Add a node between the end and a new tensor."""
-        self.nodes.append(helper.make_node(operator, [self.end, constant], [output], name=name, **more))
-        self.value(output, width, datatype)
-
-
-def _add_thresholds(graph: _Graph, name: str, number: int, thresholds: Thresholds) -> None:
-    values, flips = thresholds.values, thresholds.flips
-    if flips.any():
-        signs = graph.constant(f"signs{number}", np.where(flips, -1, 1), **{DATATYPE_KEY: "BIPOLAR"})
-        graph.node("Mul", signs, name=f"{name}_flip", output=f"flipped{number}", width=len(flips), datatype="INT32")
-        values = np.where(flips[:, None], 1 - values[:, ::-1], values)
-    graph.node(
-        "MultiThreshold",
-        graph.constant(f"thresholds{number}", values, **{DATATYPE_KEY: "INT32"}),
-        name=f"{name}_thresholds",
-        output=f"codes{number}",
-        width=thresholds.channels,
-        datatype=(datatype := unsigned_datatype(thresholds.bits)),
-        domain=DOMAIN,
-        out_dtype=datatype,
-    )
-
-
 def network_model(network: Network) -> ModelProto:
-    """QONNX model of `network`, for one input vector at a time; parameters and errors as for `write_network`."""
-    graph = _Graph(network)
+    """QONNX model of `network`, for one input at a time; parameters and errors as for `write_network`."""
+    graph, types = Graph(), network.types()
+    tensors = {INPUT: graph.value("input", network.input_shape, unsigned_datatype(network.input_bits))}
     for number, layer in enumerate(network.layers, 1):
         if not layer.name:
             raise ValueError(f"Name of layer {number} must not be empty")
-        weights = graph.constant(
-            f"weights{number}",
-            layer.encoding.decode(layer.codes).T,
-            **{DATATYPE_KEY: encoding_datatype(layer.encoding), ENCODING_KEY: str(layer.encoding)},
+        names = network.sources(layer)
+        tensors[layer.name] = add_layer(
+            graph,
+            layer,
+            number,
+            [tensors[name] for name in names],
+            [types[name] for name in names],
+            types[layer.name],
         )
-        graph.node("MatMul", weights, name=layer.name, output=f"sums{number}", width=layer.outputs, datatype="INT32")
-        if layer.thresholds is not None:
-            _add_thresholds(graph, layer.name, number, layer.thresholds)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -130,7 +68,7 @@ def write_network(network: Network, path: str | Path) -> None:
     Raises
     ------
     ValueError
-        A number is too large to be exact in float32, or a layer or the network has no name.
+        A number is too large to be exact in the file's floating-point types, or a layer or the network has no name.
     OSError
         The file cannot be written.
     """

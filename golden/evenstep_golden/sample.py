@@ -11,7 +11,7 @@ from evenstep_golden.data import LABELS, Images
 
 __all__ = ["checkpoint_path", "network_path", "sample_images", "sample_network"]
 
-_NAME = "fashion-mnist-mlp-w2a2"
+_NAME = "fashion-mnist-mlp-256-w2a2"
 
 
 def _asset(name: str) -> Path:

@@ -15,9 +15,11 @@ from evenstep_golden.commands.evaluate import evaluate
 from evenstep_golden.data import LABELS, Images, load_images
 from evenstep_golden.executor import run_qonnx
 from evenstep_golden.lower import lower
-from evenstep_golden.models import SIZES, QuantPerceptron
+from evenstep_golden.models import Classifier
 from evenstep_golden.reference import accuracy, count_differences, run
 from evenstep_golden.sample import checkpoint_path, network_path, sample_images, sample_network
+
+LAYERS = ("fc1", "fc2", "fc3", "last")
 
 
 @pytest.fixture(scope="module")
@@ -27,30 +29,28 @@ def images() -> Images:
 
 
 @pytest.fixture(scope="module")
-def model() -> QuantPerceptron:
-    model = load_checkpoint(checkpoint_path()).model
-    assert isinstance(model, QuantPerceptron)
-    return model
+def model() -> Classifier:
+    return load_checkpoint(checkpoint_path()).model
 
 
-def test_torch_equals_the_reference_on_ten_thousand_images(images: Images, model: QuantPerceptron) -> None:
+def test_torch_equals_the_reference_on_ten_thousand_images(images: Images, model: Classifier) -> None:
     network = sample_network()
-    expected = run(network, images.pixels)
-    assert [layer.shape for layer in expected] == [(10_000, size) for size in SIZES[1:]]
-    got = [layer.numpy() for layer in model.boundaries(torch.tensor(images.pixels))]
-    assert count_differences(network, expected, got) == {f"layer{number}": 0 for number in (1, 2, 3, 4)}
-    assert accuracy(expected[-1], images.labels) == 0.897
+    expected = run(network, images.flat)
+    assert [layer.shape for layer in expected] == [(10_000, size) for size in (256, 256, 256, 10)]
+    got = [layer.numpy() for layer in model.boundaries(torch.tensor(images.flat))]
+    assert count_differences(network, expected, got) == dict.fromkeys(LAYERS, 0)
+    assert accuracy(expected[-1], images.labels) == 0.8953
 
 
 def test_qonnx_executor_equals_the_reference_on_a_hundred_images(images: Images) -> None:
     network = sample_network()
-    pixels = images.pixels[:100]
+    pixels = images.flat[:100]
     got = run_qonnx(network_path(), pixels)
-    assert count_differences(network, run(network, pixels), got) == {f"layer{number}": 0 for number in (1, 2, 3, 4)}
+    assert count_differences(network, run(network, pixels), got) == dict.fromkeys(LAYERS, 0)
 
 
-def test_shipped_network_is_that_of_the_shipped_checkpoint(model: QuantPerceptron) -> None:
-    assert lower(model, name="fashion-mnist-mlp-w2a2", labels=LABELS) == read_network(network_path())
+def test_shipped_network_is_that_of_the_shipped_checkpoint(model: Classifier) -> None:
+    assert lower(model, name="fashion-mnist-mlp-256-w2a2", labels=LABELS) == read_network(network_path())
 
 
 def test_shipped_images_are_the_first_of_the_test_images(images: Images) -> None:
@@ -65,22 +65,23 @@ def test_evaluate_prints_accuracy_and_differences() -> None:
     )
     assert result.exit_code == 0
     assert result.output.splitlines() == [
-        "fashion-mnist-mlp-w2a2: 89.70 % top-1 on 10000 test images (integer reference)",
-        "torch, 10000 images: differing integers after layer1 0, layer2 0, layer3 0, layer4 0",
-        "qonnx executor, 3 images: differing integers after layer1 0, layer2 0, layer3 0, layer4 0",
+        "fashion-mnist-mlp-256-w2a2: 89.53 % top-1 on 10000 test images (integer reference)",
+        "fashion-mnist-mlp-256-w2a2.pt: 89.53 % (quantized, computed with floats)",
+        "torch, 10000 images: differing integers after fc1 0, fc2 0, fc3 0, last 0",
+        "qonnx executor, 3 images: differing integers after fc1 0, fc2 0, fc3 0, last 0",
     ]
 
 
-def test_evaluate_names_the_first_difference(tmp_path: Path, model: QuantPerceptron) -> None:
-    weight = model.hidden[1].get_submodule("linear").get_parameter("weight")
+def test_evaluate_names_the_first_difference(tmp_path: Path, model: Classifier) -> None:
+    weight = model.get_parameter("fc2.weight")
     with torch.no_grad():
         weight[7].neg_()
         write_network(lower(model), tmp_path / "other.onnx")
         weight[7].neg_()
     result = CliRunner().invoke(evaluate, [str(tmp_path / "other.onnx"), "--checkpoint", str(checkpoint_path())])
     assert result.exit_code == 1
-    assert "differing integers after layer1 0, layer2 " in result.output
-    assert "torch differs from the integer reference: layer2, channel 7, position " in result.output
+    assert "differing integers after fc1 0, fc2 " in result.output
+    assert "torch differs from the integer reference: fc2, channel 7, position " in result.output
 
 
 def test_sample_reference_and_data_need_no_torch() -> None:

@@ -1,13 +1,12 @@
 """Every quantizer on all 10,000 test images: torch and the integer reference give the same codes after every layer."""
 
-import numpy as np
 import pytest
 import torch
 
 from evenstep_golden.compare import compare
 from evenstep_golden.data import Images, load_images
 from evenstep_golden.lower import lower
-from evenstep_golden.models import Perceptron
+from evenstep_golden.models import Classifier, Perceptron, build_model
 from evenstep_golden.precision import ACTIVATION_METHODS, WEIGHT_METHODS, Method, Precision
 from evenstep_golden.reference import run
 from evenstep_golden.training import initialize_quantizers
@@ -46,8 +45,17 @@ def test_torch_equals_the_reference_on_ten_thousand_images(weights: str, activat
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Perceptron((1, 28, 28), 10, hidden=(48, 32))
+    check(model, weights, activations, images)
+
+
+def test_a_convolutional_network_equals_the_reference_on_ten_thousand_images(images: Images) -> None:
+    check(build_model("cnn", images.shape, 10), "n2uq:2", "n2uq:2", images)
+
+
+def check(model: Classifier, weights: str, activations: str, images: Images) -> None:
+    """Quantize `model`, settle its statistics, and compare all integers."""
     Precision(Method.parse(weights), Method.parse(activations)).apply(model)
-    first = np.ascontiguousarray(images.pixels[:512])
+    first = images.pixels[:512].copy()
     initialize_quantizers(model, first)
     with torch.no_grad():
         for _ in range(20):

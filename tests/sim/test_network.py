@@ -60,8 +60,8 @@ def test_mismatch_is_named(executable: Path) -> None:
         got = [boundary[None] for boundary in client.boundaries()]
     mismatch = reference.first_mismatch(network, reference.run(network, pixels), got)
     assert mismatch is not None
-    assert (mismatch.layer, mismatch.channel, mismatch.position) == ("layer1", 0, 0)
-    assert str(mismatch).startswith("layer1, channel 0, position 0: expected ")
+    assert (mismatch.layer, mismatch.channel, mismatch.position) == ("fc1", 0, 0)
+    assert str(mismatch).startswith("fc1, channel 0, position 0: expected ")
 
 
 def test_noise_never_wedges_the_link(executable: Path) -> None:

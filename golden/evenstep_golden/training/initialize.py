@@ -116,7 +116,7 @@ def initialize_quantizers(
             if isinstance(quantizer, ActivationQuantizer):
                 set_first(name, quantizer)
         with torch.no_grad():
-            model.train().values(torch.from_numpy(pixels).to(model.log_gain.device))
+            model.train().values(torch.tensor(pixels, device=model.log_gain.device))
     finally:
         for handle in handles:
             handle.remove()

@@ -94,10 +94,11 @@ def sweep(
 
 
 def choose_precision(results: Sequence[Sensitivity], *, average_bits: float) -> Precision:
-    """Weights of mixed precision: most bits where they are missed most, at most `average_bits` a weight.
+    """Weights of mixed precision: the least noise in all, at most `average_bits` a weight.
 
-    Starts with the narrowest method everywhere, and widens, one layer after the other, the layer that takes away most
-    noise for the bits that it adds, as long as they are there.
+    Chosen by a price of bits (a Lagrange multiplier): at each price every layer takes the width whose noise and cost
+    are least together. Of all prices at which a choice changes, and of one method for all, the best choice within the
+    bits counts; what bits are left over go, one layer after the other, where they take away most noise.
 
     Parameters
     ----------
@@ -111,35 +112,68 @@ def choose_precision(results: Sequence[Sensitivity], *, average_bits: float) -> 
     ValueError
         There is nothing to choose from, or even the narrowest methods are wider than that.
     """
-    choices: dict[str, list[Sensitivity]] = {}
-    for result in results:
-        if result.kind == "weights":
-            choices.setdefault(result.layer, []).append(result)
+    choices: dict[str, list[_Option]] = {}
+    for one in results:
+        if one.kind == "weights":
+            option = _Option(one.method, 10 ** (-one.sqnr / 10), one.method.bits * one.numbers)
+            choices.setdefault(one.layer, []).append(option)
     if not choices or min(len(options) for options in choices.values()) < 2:
         raise ValueError("Results to choose from must have two methods or more for each layer's weights")
-    for options in choices.values():
-        options.sort(key=lambda one: one.method.bits)
-    chosen = dict.fromkeys(choices, 0)
-    budget = average_bits * sum(options[0].numbers for options in choices.values())
-
-    def bits(layer: str, index: int) -> int:
-        return choices[layer][index].numbers * choices[layer][index].method.bits
-
-    used = sum(bits(layer, 0) for layer in choices)
-    if used > budget:
+    budget = average_bits * sum(one.numbers for one in {one.layer: one for one in results}.values())
+    chosen = {layer: min(options, key=lambda one: one.cost) for layer, options in choices.items()}
+    if _cost(chosen) > budget:
         raise ValueError(f"Average bits must be at least those of the narrowest methods, not {average_bits}")
+    # Just below the price at which a layer would change, so that ties are decided for less noise.
+    candidates = [
+        {
+            layer: min(options, key=lambda one: one.noise + price * 0.999999 * one.cost)
+            for layer, options in choices.items()
+        }
+        for price in sorted(_prices(choices))
+    ]
+    for options in zip(*choices.values(), strict=False):  # the same place in every list: one method for all layers
+        candidates.append(dict(zip(choices, options, strict=True)))
+    for picked in candidates:
+        if _cost(picked) <= budget and _noise(picked) < _noise(chosen):
+            chosen = picked
     while True:
-        steps = []
-        for layer, index in chosen.items():
-            if index + 1 < len(choices[layer]):
-                cost = bits(layer, index + 1) - bits(layer, index)
-                noise = [10 ** (-one.sqnr / 10) for one in choices[layer][index : index + 2]]
-                if used + cost <= budget and noise[0] > noise[1]:
-                    steps.append(((noise[0] - noise[1]) / max(cost, 1), layer, cost))
+        left = budget - _cost(chosen)
+        steps = [
+            (chosen[layer].noise - option.noise, layer, option)
+            for layer, options in choices.items()
+            for option in options
+            if option.noise < chosen[layer].noise and option.cost - chosen[layer].cost <= left
+        ]
         if not steps:
             break
-        _, layer, cost = max(steps)
-        chosen[layer] += 1
-        used += cost
-    layers = tuple((layer, "weights", choices[layer][index].method) for layer, index in chosen.items())
-    return Precision(layers=layers)
+        _, layer, option = max(steps, key=lambda step: step[0])
+        chosen[layer] = option
+    return Precision(layers=tuple((layer, "weights", option.method) for layer, option in chosen.items()))
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One width of one layer: noise in the logits relative to them, and bits of all its weights."""
+
+    method: Method
+    noise: float
+    cost: int
+
+
+def _noise(chosen: dict[str, _Option]) -> float:
+    return sum(one.noise for one in chosen.values())
+
+
+def _cost(chosen: dict[str, _Option]) -> int:
+    return sum(one.cost for one in chosen.values())
+
+
+def _prices(choices: dict[str, list[_Option]]) -> set[float]:
+    """Noise a bit at which a layer is undecided between two of its widths."""
+    return {
+        (one.noise - other.noise) / (other.cost - one.cost)
+        for options in choices.values()
+        for one in options
+        for other in options
+        if one.cost < other.cost and one.noise > other.noise
+    }

@@ -1,11 +1,14 @@
 """The sweep ranks layers, and precisions are chosen from it."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evenstep_golden.checkpoint import Checkpoint, save_checkpoint
 from evenstep_golden.commands.sensitivity import sensitivity
@@ -68,6 +71,40 @@ def test_bits_go_where_they_are_missed() -> None:
         choose_precision(results, average_bits=1.9)
     with pytest.raises(ValueError, match=r"^Results to choose from must have two methods or more"):
         choose_precision(results[:1], average_bits=4)
+
+
+def test_a_large_layer_is_not_left_behind() -> None:
+    """Cheap layers must not use up the bits that one large layer needs most."""
+    large = [of("large", 2, 10, 700), of("large", 4, 35, 700), of("large", 8, 60, 700)]
+    small = [of("small", 2, 14, 300), of("small", 4, 31, 300), of("small", 8, 58, 300)]
+    chosen = choose_precision([*small, *large], average_bits=4)
+    assert {chosen.method(name, "weights") for name in ("small", "large")} == {Method("uniform", 4)}
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 100), st.lists(st.floats(0, 60), min_size=3, max_size=3)), min_size=1, max_size=5)
+)
+def test_choice_is_near_the_best_of_all(layers: list[tuple[int, list[float]]]) -> None:
+    results = [
+        of(f"l{index}", bits, ratio, numbers)
+        for index, (numbers, ratios) in enumerate(layers)
+        for bits, ratio in zip((2, 4, 8), sorted(ratios), strict=True)
+    ]
+    total = sum(numbers for numbers, _ in layers)
+    chosen = choose_precision(results, average_bits=4)
+
+    def noise_and_bits(picked: dict[str, int]) -> tuple[float, int]:
+        used = [one for one in results if picked[one.layer] == one.method.bits]
+        return sum(10 ** (-one.sqnr / 10) for one in used), sum(one.numbers * one.method.bits for one in used)
+
+    widths = {one.layer: chosen.method(one.layer, "weights") for one in results}
+    noise, bits = noise_and_bits({layer: method.bits for layer, method in widths.items() if method})
+    assert bits <= 4 * total
+    every = (dict(zip(widths, some, strict=True)) for some in itertools.product((2, 4, 8), repeat=len(widths)))
+    best = min(found for found, used in map(noise_and_bits, every) if used <= 4 * total)
+    narrowest, _ = noise_and_bits(dict.fromkeys(widths, 2))
+    uniform, _ = noise_and_bits(dict.fromkeys(widths, 4))
+    assert best <= noise * (1 + 1e-9) and noise <= min(narrowest, uniform) * (1 + 1e-9)
 
 
 def test_command_ranks_and_chooses(model: Classifier, tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def sensitivity(
 ) -> None:
     """Rank the layers of CHECKPOINT, a float network, by what quantizing each alone does to the logits.
 
-    With --average-bits and two or more --weights, also chooses a width for each layer.
+    With --average-bits and two or more --weights, also chooses a width for each layer; activations then get the first
+    of --activations, or uniform:8.
     """
     if (average_bits is None) != (output is None):
         raise click.UsageError("--average-bits and --output must be given together")
@@ -80,6 +81,6 @@ def sensitivity(
     Console(width=120).print(_table(results, len(indices)))
     if average_bits is not None and output is not None:
         precision = choose_precision(results, average_bits=average_bits)
-        first = next((method for kind, method in methods if kind == "activations"), None)
+        first = next((method for kind, method in methods if kind == "activations"), Method("uniform", 8))
         write_file(output, replace(precision, activations=first).to_toml())
         click.echo(f"wrote {output}")

@@ -25,8 +25,8 @@ from evenstep_golden.precision import Precision
 
 __all__ = ["MAX_BYTES", "STRUCTURES", "Checkpoint", "apply_structure", "load_checkpoint", "save_checkpoint"]
 
-#: Largest file that is read: a ResNet-50 with the moments of Adam takes 0.3 GiB.
-MAX_BYTES = 2**30
+#: Largest file that is read or written: a ResNet-50 with the moments of Adam takes 0.3 GiB.
+MAX_BYTES = 2**32
 #: What may have become of a module, see `apply_structure`.
 STRUCTURES = ("bias", "identity")
 _FORMAT = 2
@@ -110,7 +110,15 @@ def apply_structure(model: Classifier, structure: Mapping[str, str]) -> None:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
-    """Write `checkpoint` to `path`, whole or not at all; raises `OSError` with the file's name."""
+    """Write `checkpoint` to `path`, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; with the file's name.
+    ValueError
+        It would be too large to be read again.
+    """
     model = checkpoint.model
     content = {
         "format": _FORMAT,
@@ -124,6 +132,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    if buffer.tell() > MAX_BYTES:
+        raise ValueError(f"{path}: must be at most {MAX_BYTES} bytes to be read again, not {buffer.tell()}")
     try:
         write_file(path, buffer.getvalue())
     except OSError as error:

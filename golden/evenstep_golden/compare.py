@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from evenstep.spec import Network
-from evenstep_golden.data import Dataset
+from evenstep_golden.data import Dataset, spread_indices
 from evenstep_golden.reference import Mismatch, chunk_size, count_differences, first_mismatch
 
 __all__ = ["Comparison", "compare"]
@@ -51,18 +51,18 @@ def compare(
     expected, got
         Take pixels (positions, channels, height, width), give a list of integers (positions, ...), one a layer.
     count : int, optional
-        Pictures to compare, the first ones; all if left out.
+        Pictures to compare, evenly spread; all if left out.
     """
-    total = len(dataset) if count is None else min(count, len(dataset))
+    chosen = spread_indices(len(dataset), len(dataset) if count is None else count)
     part = chunk_size(network)
     result = Comparison(differences={layer.name: 0 for layer in network.layers})
-    for start in range(0, total, part):
-        indices = np.arange(start, min(start + part, total))
+    for start in range(0, len(chosen), part):
+        indices = chosen[start : start + part]
         pixels = dataset.batch(indices)
         wanted, given = expected(pixels), got(pixels)
         for name, differing in count_differences(network, wanted, given).items():
             result.differences[name] += differing
         if result.first is None and (first := first_mismatch(network, wanted, given)) is not None:
-            result.first = replace(first, position=first.position + start)
+            result.first = replace(first, position=int(indices[first.position]))
         result.pictures += len(indices)
         yield result

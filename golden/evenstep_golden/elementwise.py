@@ -79,8 +79,15 @@ def apply_steps(steps: Sequence[Step], x: Tensor) -> Tensor:
 
 
 def check_steps(layer: str, steps: Sequence[Step]) -> None:
-    """Raise `ValueError` where a number is not finite; the message names layer, number and channel."""
+    """Raise `ValueError` where a number is not finite or a slope is negative; it names layer, number and channel."""
     for step in steps:
+        if isinstance(step, Leaky) and (step.values < 0).any():
+            channel = int(torch.nonzero(step.values.reshape(-1) < 0)[0])
+            slope = float(step.values.reshape(-1)[channel])
+            raise ValueError(
+                f"Cannot lower {layer}: {step.what} of channel {channel} must not be negative, as {slope:g} is: the "
+                "function would fall and rise"
+            )
         broken = torch.nonzero(~torch.isfinite(step.values.detach().reshape(-1)))
         if len(broken):
             raise ValueError(

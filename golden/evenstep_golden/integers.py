@@ -178,6 +178,7 @@ class Integers:
             raise ValueError(f"Cannot lower {name}: {error}") from error
         if not step > 0:
             raise ValueError(f"Cannot lower {name}: step of its activation must be positive, not {float(step):g}")
+        check_steps(name, self.steps)
         codes = quantizer.codes(self.real())
         self.trace.report(name, codes)
         if self.trace.record:
@@ -190,7 +191,6 @@ class Integers:
         return Integers(codes, steps, low, low + top, self.trace, name, zero_point=zero)
 
     def _record_thresholds(self, name: str, quantizer: ActivationQuantizer) -> None:
-        check_steps(name, self.steps)
         for parameter, values in quantizer.named_parameters():
             if not torch.isfinite(values).all():
                 raise ValueError(f"Cannot lower {name}: {parameter} of its activation must be finite, which it is not")
@@ -251,7 +251,7 @@ class Integers:
             for end in (self.low, self.high)
             for gain, offset in ((lines.gain, lines.offset), (lines.below_gain, lines.below_offset))
         ]
-        largest = float(max(ends))
+        largest = float(max(ends)) * (1 + 2.0 ** (2 - MULTIPLIER_BITS))  # with room for rounded multipliers
         step = 2.0 ** math.ceil(math.log2(largest / (2 ** (LOGIT_BITS - 1) - 1))) if largest > 0 else 1.0
         return self.wide(LOGITS, step=step, bits=LOGIT_BITS)
 
@@ -273,9 +273,17 @@ def fixed_point(name: str, integers: Integers, *, step: float, bits: int) -> Res
     2**`MULTIPLIER_BITS` of the largest number of its tensor.
     """
     lines = straighten(name, integers.steps, integers.channels)
-    largest = max(float(np.abs(gain).max()) for gain in (lines.gain, lines.below_gain)) / step
-    exponent = math.frexp(largest)[1] if largest > 0 else 0
-    shift = min(48, max(0, MULTIPLIER_BITS - exponent))
+    gains = np.maximum(np.abs(lines.gain), np.abs(lines.below_gain)) / step
+    offsets = np.maximum(np.abs(lines.offset), np.abs(lines.below_offset)) / step
+    for what, values, limit in (("Gain", gains, 2.0**31), ("Offset", offsets, 2.0**60)):
+        if not values.max() < limit:
+            channel = int(values.argmax())
+            raise ValueError(
+                f"Cannot lower {name}: {what} of channel {channel} must be below {limit * step:g} for its wide "
+                f"numbers of step {step:g}, not {values[channel] * step:g}"
+            )
+    # As many bits as the largest multiplier may have, and the largest offset leaves room for.
+    shift = min(max(0, MULTIPLIER_BITS - math.frexp(gains.max())[1]), 48, max(0, 60 - math.frexp(offsets.max())[1]))
     reach = max(1, -int(integers.low.min()), int(integers.high.max()))
     factor = 2.0**shift / step
 

@@ -172,6 +172,8 @@ class Precision:
         for entry in entries:
             if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
                 raise TypeError(f"Entry of a layer must be a table with a name, not {entry!r}")
+            if len(entry) < 2:
+                raise ValueError(f"Entry of layer {entry['name']} must say weights or activations, and says neither")
             for kind in entry.keys() - {"name"}:
                 check_choice(f"Key of layer {entry['name']}", kind, _KINDS)
             layers += [(entry["name"], kind, _method(entry[kind])) for kind in _KINDS if kind in entry]

@@ -5,6 +5,7 @@ this makes in the logits ranks the layers. Noise of single layers about adds up 
 ranking a guide for mixed precision, not a promise.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from evenstep.checks import check_int
+from evenstep_golden.data import spread_indices
 from evenstep_golden.models.base import Classifier
 from evenstep_golden.precision import Method, Precision
 from evenstep_golden.ptq import sqnr_db
@@ -64,7 +66,7 @@ def sweep(
     model : Classifier
         Trained, with floats.
     pixels : array of uint8, shape (positions, channels, height, width)
-        Pictures to try it with. Activation quantizers are set from the first 256.
+        Pictures to try it with. Activation quantizers are set from 256 of them, evenly spread.
     labels : array of int, shape (positions,)
         Their classes.
     methods : sequence of (kind, Method)
@@ -76,7 +78,8 @@ def sweep(
         There are no pictures, or a method cannot be made.
     """
     check_int("Pictures of a sweep", len(pixels), 2)
-    if any(layer.weight_quantizer for layer in model.weighted().values()):
+    places = model.activations().values()
+    if any(layer.weight_quantizer for layer in model.weighted().values()) or any(place.quantizer for place in places):
         raise ValueError("Model of a sweep must be float, not quantized")
     model.eval()
     whole = _logits(model, pixels)
@@ -84,7 +87,7 @@ def sweep(
         for kind, method in methods:
             for name in model.weighted() if kind == "weights" else model.activations():
                 Precision().replaced(name, kind, method).apply(model)
-                initialize_quantizers(model, pixels[:256])
+                initialize_quantizers(model, pixels[spread_indices(len(pixels), 256)])
                 logits = _logits(model, pixels)
                 right = float((logits.argmax(1).numpy() == labels).mean())
                 numbers = model.weighted()[name].weight.numel() if kind == "weights" else 0
@@ -117,6 +120,8 @@ def choose_precision(results: Sequence[Sensitivity], *, average_bits: float) -> 
         if one.kind == "weights":
             option = _Option(one.method, 10 ** (-one.sqnr / 10), one.method.bits * one.numbers)
             choices.setdefault(one.layer, []).append(option)
+    if not math.isfinite(average_bits):
+        raise ValueError(f"Average bits must be a finite number, not {average_bits}")
     if not choices or min(len(options) for options in choices.values()) < 2:
         raise ValueError("Results to choose from must have two methods or more for each layer's weights")
     budget = average_bits * sum(one.numbers for one in {one.layer: one for one in results}.values())

@@ -70,3 +70,7 @@ def main() -> None:
 
 def _complain(message: str) -> None:
     click.echo(f"evenstep: {' '.join(message.split())}", err=True)
+
+
+if __name__ == "__main__":  # for launchers that take a module, such as torchrun
+    main()

@@ -10,12 +10,12 @@ import torch
 from click.testing import CliRunner
 
 from evenstep.qonnx import read_network, write_network
-from evenstep_golden.checkpoint import load_checkpoint
+from evenstep_golden.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from evenstep_golden.commands.evaluate import evaluate
 from evenstep_golden.data import LABELS, Images, load_images
 from evenstep_golden.executor import run_qonnx
 from evenstep_golden.lower import lower
-from evenstep_golden.models import Classifier
+from evenstep_golden.models import Classifier, build_model
 from evenstep_golden.reference import accuracy, count_differences, run
 from evenstep_golden.sample import checkpoint_path, network_path, sample_images, sample_network
 
@@ -82,6 +82,18 @@ def test_evaluate_names_the_first_difference(tmp_path: Path, model: Classifier) 
     assert result.exit_code == 1
     assert "differing integers after fc1 0, fc2 " in result.output
     assert "torch differs from the integer reference: fc2, channel 7, position " in result.output
+
+
+def test_evaluate_refuses_checkpoints_of_the_other_kind(tmp_path: Path) -> None:
+    whole = tmp_path / "float.pt"
+    save_checkpoint(Checkpoint(build_model("mlp-256", (1, 28, 28), 10), "mlp-256", LABELS), whole)
+    for option, path, kind in (
+        ("--checkpoint", whole, "quantized network, not of a float one"),
+        ("--float", checkpoint_path(), "float network, not of a quantized one"),
+    ):
+        result = CliRunner().invoke(evaluate, [str(network_path()), "--images", "5", option, str(path)])
+        assert isinstance(result.exception, ValueError)
+        assert str(result.exception) == f"{path}: must be the checkpoint of a {kind}"
 
 
 def test_sample_reference_and_data_need_no_torch() -> None:

@@ -223,7 +223,10 @@ def break_monotony(model: Classifier) -> None:
         (break_norm, r"^Cannot lower fc2: batch-norm offset of channel 3 must be finite, which it is not$"),
         (break_activation, r"^Cannot lower fc1: start of its activation must be finite, which it is not$"),
         (break_sign, r"^Cannot lower fc1: .* must be positive.*, not -"),
-        (break_slope, r"^Cannot lower fc2: Channel 4 is not monotone: .*$"),
+        (
+            break_slope,
+            r"^Cannot lower fc2: slope of PReLU \(act2\.function\) of channel 4 must not be negative, as -3 is: .*$",
+        ),
         (break_monotony, r"^Cannot lower fc2: Channel 5 is not monotone: .*$"),
         (lambda model: model.train(), r"^Model must be in evaluation mode to be lowered: call eval\(\) first$"),
     ],
@@ -241,6 +244,57 @@ def test_wide_numbers_that_never_saw_data_are_refused() -> None:
     message = r"^Cannot evaluate stages\.0\.0\.join1 on integers: it must have seen finite values other than zero"
     with pytest.raises(ValueError, match=message):
         lower(model)
+
+
+def test_a_slope_on_a_shortcut_is_refused_too() -> None:
+    model = quantized("resnet8", "n2uq:2", "n2uq:2")
+    model.get_parameter("stages.2.0.relu2.slope").data[3] = -0.5
+    message = r"^Cannot lower .*: slope of PReLU \(stages\.2\.0\.relu2\) of channel 3 must not be negative, as -0\.5 is"
+    with pytest.raises(ValueError, match=message):
+        model.boundaries(random_pixels(2, (1, 28, 28), seed=0))
+
+
+def test_numbers_that_no_wide_number_holds_are_refused() -> None:
+    model = quantized("resnet8", "n2uq:2", "n2uq:2")
+    model.get_parameter("bn.weight").data[2] = 1e30
+    with pytest.raises(ValueError, match=r"^Cannot lower wide: Gain of channel 2 must be below .*, not .*e\+"):
+        lower(model)
+
+
+def test_a_dead_branch_is_lowered() -> None:
+    model = quantized("resnet8", "n2uq:2", "n2uq:2")
+    model.get_parameter("bn.weight").data.zero_()
+    model.get_parameter("bn.weight").data[0] = 1e-14
+    model.get_parameter("bn.bias").data.fill_(3.0)
+    check_equal(model, random_pixels(4, (1, 28, 28), seed=0))
+
+
+def test_logits_of_the_largest_sums_do_not_saturate() -> None:
+    for seed in range(20):
+        model = quantized(Perceptron(SMALL, 4, hidden=(9,)), "uniform:4,granularity=channel", "uniform:8", seed=seed)
+        network = lower(model)
+        assert isinstance(network.layers[-1], Rescale)
+        low, high = network.layers[-2].sum_ranges()  # type: ignore[union-attr]
+        for ends in (low, high):
+            logits = network.layers[-1].apply(ends[None])
+            assert np.abs(logits).max() < 2**23 - 1
+
+
+@pytest.mark.parametrize("name", ["resnet8", "cnn", "ds-cnn"])
+def test_integers_do_not_depend_on_the_library_that_convolves(name: str) -> None:
+    model = quantized(name, "lsq:4", "lsq:4")
+    pixels = random_pixels(16, (1, 28, 28), seed=5)
+    expected = model.boundaries(pixels)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert all(torch.equal(*pair) for pair in zip(expected, model.boundaries(pixels), strict=True))
+
+
+def test_pixels_that_are_no_codes_are_refused() -> None:
+    model = small("n2uq:2", "n2uq:2")
+    with pytest.raises(TypeError, match=r"^Pixels must be integer codes from 0 to 255, not torch\.float32$"):
+        model(torch.rand(2, *SMALL))
+    with pytest.raises(ValueError, match=r"^Pixels must be codes from 0 to 255, not -1 to -1$"):
+        model(torch.full((2, *SMALL), -1))
 
 
 def test_integers_of_a_model_in_training_are_refused() -> None:
@@ -264,4 +318,4 @@ def test_models_that_cannot_be_are_refused(name: str, shape: tuple[int, ...], me
 def test_pictures_of_another_size_are_refused() -> None:
     model = build_model("cnn", (1, 28, 28), 10)
     with pytest.raises(ValueError, match=r"^Pixels must have shape \(positions, 1, 28, 28\), not \(2, 1, 32, 32\)$"):
-        model(torch.zeros(2, 1, 32, 32))
+        model(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))

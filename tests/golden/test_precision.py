@@ -132,6 +132,7 @@ def test_methods_that_cannot_be_made_are_refused(method: str, kind: str, message
         ("layers = 3", r"p\.toml: Layers must be a list of tables, not 3$"),
         ("[[layers]]\nweights = 'n2uq:2'", r"p\.toml: Entry of a layer must be a table with a name, not "),
         ("weights = ", r"p\.toml: "),
+        ("[[layers]]\nname = 'a'", r"p\.toml: Entry of layer a must say weights or activations, and says neither$"),
     ],
 )
 def test_files_that_say_nothing_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -61,6 +61,12 @@ def of(layer: str, bits: int, sqnr: float, numbers: int) -> Sensitivity:
     return Sensitivity(layer, "weights", Method("uniform", bits), sqnr, 0.0, numbers)
 
 
+def test_models_that_are_quantized_already_are_refused(model: Classifier) -> None:
+    Precision(None, Method.parse("uniform:8")).apply(model)
+    with pytest.raises(ValueError, match=r"^Model of a sweep must be float, not quantized$"):
+        run_sweep(model, ("weights", "uniform:2"))
+
+
 def test_bits_go_where_they_are_missed() -> None:
     results = [of("a", 2, 5, 100), of("a", 8, 40, 100), of("b", 2, 20, 100), of("b", 8, 40, 100)]
     chosen = choose_precision(results, average_bits=5)
@@ -69,6 +75,8 @@ def test_bits_go_where_they_are_missed() -> None:
     assert choose_precision(results, average_bits=8).method("b", "weights") == Method("uniform", 8)
     with pytest.raises(ValueError, match=r"^Average bits must be at least those of the narrowest methods, not 1\.9$"):
         choose_precision(results, average_bits=1.9)
+    with pytest.raises(ValueError, match=r"^Average bits must be a finite number, not nan$"):
+        choose_precision(results, average_bits=float("nan"))
     with pytest.raises(ValueError, match=r"^Results to choose from must have two methods or more"):
         choose_precision(results[:1], average_bits=4)
 

@@ -1,5 +1,6 @@
 """Training: reproducible, resumable, with every parameter in its group; and the command."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,6 +186,38 @@ def test_a_student_comes_to_agree_with_its_teacher(pictures: Images) -> None:
         Trainer(student, pictures, replace(RECIPE, distillation=1.0), teacher=other)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda one: {}, r"^State of the optimizer must be complete$"),
+        (lambda one: {"step": one["step"]}, r"^State of the optimizer must be complete$"),
+        (lambda one: {**one, "exp_avg": 3.0}, r"^Moments of the optimizer must be dense tensors$"),
+        (lambda one: {**one, "exp_avg": one["exp_avg"].to_sparse()}, r"^Moments of the optimizer must be dense"),
+        (lambda one: {**one, "exp_avg": torch.zeros(1)}, r"^Moments of the optimizer must have the shapes"),
+        (lambda one: {**one, "exp_avg": one["exp_avg"].double()}, r"^Moments of the optimizer must have the shapes"),
+        (
+            lambda one: {**one, "exp_avg_sq": torch.zeros(1).expand(one["exp_avg"].shape)},
+            r"^Moments of the optimizer must have the shapes",
+        ),
+        (lambda one: {**one, "step": 1.0}, r"^Steps of the optimizer must be positive numbers$"),
+        (lambda one: {**one, "step": torch.tensor(float("nan"))}, r"^Steps of the optimizer must be positive"),
+    ],
+)
+def test_damaged_moments_are_refused(pictures: Images, damage, message: str) -> None:
+    """Fused kernels would follow them out of memory."""
+    trainer = Trainer(make(pictures, precision_of("n2uq:2", "n2uq:2")), pictures, RECIPE)
+    train_epochs(trainer, 1)
+    state = trainer.state()
+    largest = max(state["optimizer"]["state"], key=lambda one: state["optimizer"]["state"][one]["exp_avg"].numel())
+    values = dict(state["optimizer"]["state"])
+    values[largest] = damage(values[largest])
+    with pytest.raises(ValueError, match=message):
+        trainer.restore({**state, "optimizer": {**state["optimizer"], "state": values}})
+    del values[largest]
+    with pytest.raises(ValueError, match=r"^State of the optimizer must be complete$"):
+        trainer.restore({**state, "optimizer": {**state["optimizer"], "state": values}})
+
+
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(pictures: Images, tmp_path: Path, kind: str) -> None:
     precision = precision_of("lsq:2", "n2uq:2")
@@ -211,14 +244,32 @@ def test_states_of_other_trainings_are_refused(pictures: Images) -> None:
     train_epochs(trainer, 1)
     state = trainer.state()
     other = make(pictures, precision_of("n2uq:2", "lsq:2"))
-    moments = {**state["optimizer"], "state": {0: {"exp_avg": torch.zeros(3)}}}
+    teacher = make(pictures, None)
+    taught = replace(RECIPE, distillation=0.5)
+    lesson = Trainer(model, pictures, taught, teacher=teacher)
+    next(lesson.run_epoch())
+    lesson._within_epoch = False
+    recolored = Images(pictures.pixels ^ 1, pictures.labels, pictures.classes)
+    with torch.no_grad():
+        other_teacher = copy.deepcopy(teacher)
+        other_teacher.log_gain.add_(1)
     for refusing, given, message in (
         (Trainer(model, pictures, replace(RECIPE, seed=6)), state, r"of the checkpoint, with seed 5, not 6$"),
-        (Trainer(model, pictures.first(199), RECIPE), state, r"^Pictures must be as many as before, 200, not 199$"),
+        (
+            Trainer(model, pictures.first(199), RECIPE),
+            state,
+            r"^Pictures must be the same as before, which they are not$",
+        ),
+        (Trainer(model, recolored, RECIPE), state, r"^Pictures must be the same as before, which they are not$"),
+        (
+            Trainer(model, pictures, taught, teacher=other_teacher),
+            lesson.state(),
+            r"^Teacher must be the same as before, which it is not$",
+        ),
+        (trainer, {**state, "recipe": torch.zeros(3)}, r"^Recipe must be that of the checkpoint, which it lacks$"),
         (Trainer(other, pictures, RECIPE), state, r"^State of the optimizer must be that of this model"),
         (trainer, {**state, "epoch": -1}, r"^Epoch must be from 0 to 3, not -1$"),
         (trainer, {**state, "optimizer": {}}, r"^State of the optimizer must be complete"),
-        (trainer, {**state, "optimizer": moments}, r"^State of the optimizer must have the shapes"),
         (trainer, {"epoch": 1}, r"^State of the training must be complete$"),
     ):
         with pytest.raises(ValueError, match=message):

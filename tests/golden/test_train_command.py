@@ -118,8 +118,14 @@ def test_an_interrupted_training_is_one_line_and_goes_on(
         assert message in str(run_train("--resume", *arguments).exception)
     assert run_train("--resume").exit_code == 0
     assert read_network(tmp_path / "n.onnx") == read_network(tmp_path / "whole.onnx")
+    (tmp_path / "n.onnx").unlink()  # as if lowering had been interrupted
     result = run_train("--resume")
-    assert "n.pt: training must be unfinished to go on, which it is not" in str(result.exception)
+    assert result.exit_code == 0 and "epoch" not in result.output
+    assert read_network(tmp_path / "n.onnx") == read_network(tmp_path / "whole.onnx")
+    floats = ["--weights", "float", "--activations", "float"]
+    assert run_train(*floats, output="f.onnx").exit_code == 0
+    result = run_train("--resume", *floats, output="f.onnx")
+    assert "f.pt: training must be unfinished to go on, which it is not" in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,13 @@ def evenstep(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
+def test_module_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "evenstep.cli", "evaluate", "nothing.onnx"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2
+    assert result.stderr == "evenstep: Invalid value for 'NETWORK': File 'nothing.onnx' does not exist.\n"
+
+
 def test_generate_then_estimate(tmp_path: Path) -> None:
     result = evenstep("generate", "--weight-bits", "2", "--act-bits", "2", "--block", "dot", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

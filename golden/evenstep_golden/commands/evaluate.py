@@ -13,7 +13,7 @@ from evenstep.qonnx import read_network
 from evenstep.spec import Network
 from evenstep_golden.commands.data_options import DataChoice, data_options
 from evenstep_golden.compare import Comparison, compare
-from evenstep_golden.data import Dataset
+from evenstep_golden.data import Dataset, spread_indices
 from evenstep_golden.reference import chunk_size, run, run_last
 
 __all__ = ["evaluate"]
@@ -22,19 +22,21 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _Function = Callable[[np.ndarray], Sequence[Any]]
 
 
-def _load_model(path: Path) -> Any:
+def _load_model(path: Path, *, quantized: bool) -> Any:
     # Only comparisons need torch, which takes seconds to import.
     from evenstep_golden.checkpoint import load_checkpoint  # noqa: PLC0415
 
-    return load_checkpoint(path).model
+    checkpoint = load_checkpoint(path)
+    if quantized and not checkpoint.model.is_quantized:
+        raise ValueError(f"{path}: must be the checkpoint of a quantized network, not of a float one")
+    if not quantized and checkpoint.precision is not None:
+        raise ValueError(f"{path}: must be the checkpoint of a float network, not of a quantized one")
+    return checkpoint.model
 
 
-def _torch_integers(path: Path) -> _Function:
+def _torch_integers(model: Any) -> _Function:
     import torch  # noqa: PLC0415  as above
 
-    model = _load_model(path)
-    if not model.is_quantized:
-        raise ValueError(f"{path}: must be the checkpoint of a quantized network, not of a float one")
     return lambda pixels: [layer.numpy() for layer in model.boundaries(torch.from_numpy(pixels))]
 
 
@@ -44,18 +46,17 @@ def _qonnx_integers(path: Path) -> _Function:
     return lambda pixels: run_qonnx(path, pixels)
 
 
-def _float_accuracy(path: Path, images: Dataset, count: int) -> float:
-    """Share of the first `count` pictures that the checkpoint's network gets right when it computes with floats."""
+def _float_accuracy(model: Any, images: Dataset, chosen: np.ndarray) -> float:
+    """Share of the pictures `chosen` that the model gets right when it computes with floats."""
     import torch  # noqa: PLC0415  as above
 
-    model = _load_model(path)
     right = 0
     with torch.no_grad():
-        for start in range(0, count, 256):
-            indices = np.arange(start, min(start + 256, count))
+        for start in range(0, len(chosen), 256):
+            indices = chosen[start : start + 256]
             guesses = model.values(torch.from_numpy(images.batch(indices))).argmax(1).numpy()
             right += int((guesses == images.labels[indices]).sum())
-    return right / count
+    return right / len(chosen)
 
 
 def _compared(what: str, network: Network, images: Dataset, expected: _Function, got: _Function, count: int) -> None:
@@ -79,7 +80,7 @@ def _compared(what: str, network: Network, images: Dataset, expected: _Function,
 @click.option("--checkpoint", type=_FILE, help="Compare with the torch evaluation of this checkpoint.")
 @click.option("--float", "whole", type=_FILE, help="Also show what this float checkpoint gets right.")
 @click.option("--qonnx", type=click.IntRange(0), default=0, help="Compare this many images with the qonnx executor.")
-@click.option("--images", type=click.IntRange(1), help="Use this many test images.  [default: all]")
+@click.option("--images", type=click.IntRange(1), help="Use this many test images, evenly spread.  [default: all]")
 @data_options
 def evaluate(
     network: Path, checkpoint: Path | None, whole: Path | None, qonnx: int, images: int | None, data: DataChoice
@@ -93,25 +94,28 @@ def evaluate(
     inputs = int(np.prod(pictures.shape))
     if (loaded.inputs, loaded.input_bits) != (inputs, 8):
         raise ValueError(f"{network}: must take {inputs} inputs of 8 bits, not {loaded.inputs} of {loaded.input_bits}")
-    count = len(pictures) if images is None else min(images, len(pictures))
+    chosen = spread_indices(len(pictures), len(pictures) if images is None else images)
+    count = len(chosen)
 
     def reference(pixels: np.ndarray) -> list[np.ndarray]:
         return run(loaded, pixels)
 
     right = 0
     for start in range(0, count, chunk_size(loaded)):
-        indices = np.arange(start, min(start + chunk_size(loaded), count))
+        indices = chosen[start : start + chunk_size(loaded)]
         guesses = run_last(loaded, pictures.batch(indices)).argmax(axis=1)
         right += int((guesses == pictures.labels[indices]).sum())
     click.echo(f"{loaded.name}: {100 * right / count:.2f} % top-1 on {count} test images (integer reference)")
     try:
+        model = None if checkpoint is None else _load_model(checkpoint, quantized=True)
         if checkpoint is not None:
-            share = _float_accuracy(checkpoint, pictures, count)
+            share = _float_accuracy(model, pictures, chosen)
             click.echo(f"{checkpoint.name}: {100 * share:.2f} % (quantized, computed with floats)")
         if whole is not None:
-            click.echo(f"{whole.name}: {100 * _float_accuracy(whole, pictures, count):.2f} % (float)")
-        if checkpoint is not None:
-            _compared("torch", loaded, pictures, reference, _torch_integers(checkpoint), count)
+            share = _float_accuracy(_load_model(whole, quantized=False), pictures, chosen)
+            click.echo(f"{whole.name}: {100 * share:.2f} % (float)")
+        if model is not None:
+            _compared("torch", loaded, pictures, reference, _torch_integers(model), count)
         if qonnx:
             _compared("qonnx executor", loaded, pictures, reference, _qonnx_integers(network), min(qonnx, count))
     except ModuleNotFoundError as error:

@@ -17,7 +17,7 @@ from evenstep.qonnx import write_network
 from evenstep_golden.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from evenstep_golden.commands.data_options import DataChoice, data_options
 from evenstep_golden.commands.precision_options import precision_options
-from evenstep_golden.data import Dataset
+from evenstep_golden.data import Dataset, spread_indices
 from evenstep_golden.lower import lower
 from evenstep_golden.models import build_model
 from evenstep_golden.models.structure import structure_of
@@ -115,7 +115,7 @@ def quantize(
         )
     pixels = _calibration(data.load("train"), images, seed) if images else None
     model = copy.deepcopy(source.model)
-    few = np.arange(min(_STEP_TESTS, len(tests)))
+    few = spread_indices(len(tests), _STEP_TESTS)
     labelled = (torch.from_numpy(tests.batch(few)), torch.from_numpy(tests.labels[few]))
 
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]

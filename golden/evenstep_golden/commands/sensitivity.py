@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -13,6 +12,7 @@ from rich.table import Table
 from evenstep.files import write_file
 from evenstep_golden.checkpoint import load_checkpoint
 from evenstep_golden.commands.data_options import DataChoice, data_options
+from evenstep_golden.data import spread_indices
 from evenstep_golden.precision import Method
 from evenstep_golden.sensitivity import Sensitivity, choose_precision, sweep
 
@@ -69,7 +69,7 @@ def sensitivity(
     methods = _methods(weights, activations)
     model = load_checkpoint(checkpoint).model
     pictures = data.load("test")
-    indices = np.arange(min(images, len(pictures)))
+    indices = spread_indices(len(pictures), images)
     total = sum(len(model.weighted() if kind == "weights" else model.activations()) for kind, _ in methods)
     results = []
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]

@@ -15,7 +15,7 @@ from evenstep_golden.commands.data_options import DataChoice, data_options
 from evenstep_golden.commands.precision_options import precision_options
 from evenstep_golden.commands.recipe_options import recipe_options
 from evenstep_golden.commands.train_progress import train_epochs
-from evenstep_golden.data import Dataset
+from evenstep_golden.data import Dataset, spread_indices
 from evenstep_golden.lower import lower
 from evenstep_golden.models import MODELS, Classifier, build_model
 from evenstep_golden.precision import Precision
@@ -91,6 +91,13 @@ def train(
         else:
             begin = _started(start, model, images, precision, recipe)
         network = begin.model
+        if resume and begin.training is None:
+            # Its last epoch is over; only the network may not have been written.
+            if not network.is_quantized:
+                raise ValueError(f"{saved}: training must be unfinished to go on, which it is not")
+            if processes.is_first:
+                _write_integers(network.eval(), name, tests, output)
+            return
         taught = None if teacher is None else load_checkpoint(teacher).model
         trainer = Trainer(network, images, recipe, teacher=taught, processes=processes)
         if begin.training is not None:
@@ -134,8 +141,6 @@ def _new_model(
 def _resumed(path: Path, name: str, images: Dataset, precision: Precision | None) -> Checkpoint:
     """Checkpoint to go on from, if it is of the training that the options describe."""
     checkpoint = load_checkpoint(path)
-    if checkpoint.training is None:
-        raise ValueError(f"{path}: training must be unfinished to go on, which it is not")
     for what, wanted, given in (
         ("model", name, checkpoint.name),
         ("shape of the pictures", images.shape, checkpoint.model.input_shape),
@@ -159,7 +164,7 @@ def _started(start: Path | None, name: str, images: Dataset, precision: Precisio
     kept: set[str] = set()
     if start is not None and source is not None:
         kept = _named(start, copy_parameters, source.model, source.precision, model, precision)
-    first = images.batch(np.arange(min(recipe.batch_size, len(images))))
+    first = images.batch(spread_indices(len(images), recipe.batch_size))
     initialize_quantizers(model, first, keep=kept)
     return Checkpoint(model, name, images.classes, precision, structure)
 

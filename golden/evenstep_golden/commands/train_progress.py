@@ -46,6 +46,7 @@ def train_epochs(
         if log is not None and processes.is_first:
             writer = stack.enter_context(Log(log, first_step=done))
         task = progress.add_task("training", total=steps * epochs, completed=done)
+        kept = trainer.epoch
         try:
             while trainer.epoch < epochs:
                 total = 0.0
@@ -62,6 +63,7 @@ def train_epochs(
                 if writer is not None:
                     writer.epoch(trainer.epoch * steps - 1, mean, share)
                 save()
+                kept = trainer.epoch
         except KeyboardInterrupt:
-            hint = f"; --resume goes on after epoch {trainer.epoch}" if trainer.epoch else ""
-            raise click.ClickException(f"Interrupted in epoch {trainer.epoch + 1}{hint}") from None
+            hint = f"; --resume goes on after epoch {kept}" if kept else ""
+            raise click.ClickException(f"Interrupted in epoch {kept + 1}{hint}") from None

@@ -6,7 +6,7 @@ their own, `evenstep_golden.data.folder`, since it imports Pillow.
 
 from evenstep_golden.data.arrays import load_arrays
 from evenstep_golden.data.augment import Augmentation
-from evenstep_golden.data.dataset import Dataset
+from evenstep_golden.data.dataset import Dataset, spread_indices
 from evenstep_golden.data.fashion import DEFAULT_FOLDER, LABELS, load_images
 from evenstep_golden.data.idx import read_idx
 from evenstep_golden.data.images import Images
@@ -25,4 +25,5 @@ __all__ = [
     "load_images",
     "load_mnist",
     "read_idx",
+    "spread_indices",
 ]

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["PARTS", "Dataset", "check_generator", "check_indices"]
+__all__ = ["PARTS", "Dataset", "check_generator", "check_indices", "spread_indices"]
 
 #: Parts of every data set.
 PARTS = ("train", "test")
@@ -52,6 +52,15 @@ class Dataset(Protocol):
             The caller's own: writing to it changes nothing else.
         """
         ...
+
+
+def spread_indices(total: int, count: int) -> np.ndarray:
+    """Numbers of `count` of `total` pictures, or of all where there are fewer, evenly spread.
+
+    A sample that sees every class, also of a data set that is ordered by class, as folders are.
+    """
+    count = min(count, total)
+    return np.arange(count) * total // max(count, 1)
 
 
 def check_indices(indices: Any, count: int) -> np.ndarray:

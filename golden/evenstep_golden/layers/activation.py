@@ -24,7 +24,8 @@ class _Elementwise(nn.Module):
         """Values for values (a Tensor), or `Integers` with more steps."""
         if not isinstance(x, Integers):
             return apply_steps(self.steps(), x)
-        detached = [type(step)(step.what, step.values.detach()) for step in self.steps()]
+        name = x.trace.name(self)
+        detached = [type(step)(f"{step.what} ({name})", step.values.detach()) for step in self.steps()]
         return x.then(*detached)
 
 

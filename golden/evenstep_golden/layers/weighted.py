@@ -17,14 +17,17 @@ __all__ = ["WeightedModule", "sum_type"]
 def sum_type(layer: Weighted) -> torch.dtype:
     """Float type in which torch computes the layer's sums exactly, in any order.
 
-    Float32 where all partial sums stay below 2**24, unless its products were made coarser by
+    Float32 where all partial sums stay below 2**24, unless its products were made coarser, as by
     `torch.set_float32_matmul_precision`; else float64.
     """
     largest = layer.max_activation * int(np.abs(layer.weights()).reshape(layer.outputs, -1).sum(axis=1).max())
     if largest >= 2**53:
         raise ValueError(f"Sums of {layer.name} must stay below 2**53 to be computed exactly, not reach {largest}")
-    exact = largest < 2**24 and torch.get_float32_matmul_precision() == "highest"
-    return torch.float32 if exact else torch.float64
+    precise = torch.get_float32_matmul_precision() == "highest" and all(
+        getattr(getattr(torch.backends.mkldnn, kind, None), "fp32_precision", "none") in ("none", "ieee")
+        for kind in ("conv", "matmul")
+    )
+    return torch.float32 if largest < 2**24 and precise else torch.float64
 
 
 class WeightedModule(nn.Module):
@@ -88,7 +91,9 @@ class WeightedModule(nn.Module):
         raw = self.specified(name, encoded, x)
         dtype = sum_type(raw)
         weight = encoded.integers().to(dtype)
-        sums = self.products(x.tensor.to(dtype), weight, padding=float(zero))
+        # NNPACK convolves by Winograd's transform, which divides: its sums of integers are none.
+        with torch.backends.nnpack.flags(enabled=False):
+            sums = self.products(x.tensor.to(dtype), weight, padding=float(zero))
         steps: list[Step] = []
         if zero:
             # Exact: the sums of the values themselves are no larger than those of the codes can be.

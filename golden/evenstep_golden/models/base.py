@@ -60,6 +60,10 @@ class Classifier(nn.Module):
         )
 
     def _pictures(self, pixels: Tensor) -> Tensor:
+        if pixels.is_floating_point() or pixels.is_complex():
+            raise TypeError(f"Pixels must be integer codes from 0 to 255, not {pixels.dtype}")
+        if pixels.dtype != torch.uint8 and pixels.numel() and (pixels.min() < 0 or pixels.max() > 255):
+            raise ValueError(f"Pixels must be codes from 0 to 255, not {int(pixels.min())} to {int(pixels.max())}")
         if pixels.shape[1:] not in (self.input_shape, (math.prod(self.input_shape),)):
             raise ValueError(
                 f"Pixels must have shape (positions, {', '.join(map(str, self.input_shape))}), not "

@@ -80,7 +80,9 @@ def join_processes() -> Iterator[Processes]:
     if torch.distributed.is_initialized():
         yield Processes(rank, count, device)
         return
-    torch.distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+    # Gloo in both cases: quantizers are initialized before the model moves to its GPU.
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    torch.distributed.init_process_group(backend, device_id=device if on_gpu else None)
     try:
         yield Processes(rank, count, device)
     finally:

@@ -1,10 +1,12 @@
 """Training: one recipe for float and for quantized networks, so that they can be compared."""
 
+import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -19,7 +21,9 @@ from evenstep_golden.training.recipe import Recipe
 
 __all__ = ["Trainer"]
 
-_KEYS = {"recipe", "pictures", "epoch", "optimizer"}
+_KEYS = {"recipe", "pictures", "teacher", "epoch", "optimizer"}
+#: What each optimizer remembers of a parameter: numbers of its shape, and single numbers.
+_MEMORY = {"adam": ({"exp_avg", "exp_avg_sq"}, {"step"}), "sgd": ({"momentum_buffer"}, set[str]())}
 _ALONE = Processes()
 
 
@@ -75,7 +79,7 @@ class Trainer:
             count=processes.count,
         )
         self.model, self.recipe, self.epoch = model.to(processes.device), recipe, 0
-        self._pictures = len(dataset)
+        self._pictures = _digest_of_pictures(dataset)
         self._teacher = None if teacher is None else teacher.to(processes.device).eval()
         self._processes = processes
         self._parallel: nn.Module = model
@@ -149,6 +153,7 @@ class Trainer:
         return {
             "recipe": asdict(self.recipe),
             "pictures": self._pictures,
+            "teacher": "" if self._teacher is None else _digest(self._teacher.state_dict().values()),
             "epoch": self.epoch,
             "optimizer": self._optimizer.state_dict(),
         }
@@ -163,35 +168,67 @@ class Trainer:
         """
         if not isinstance(state, dict) or set(state) != _KEYS:
             raise ValueError("State of the training must be complete")
-        if state["recipe"] != asdict(self.recipe):
+        if repr(state["recipe"]) != repr(asdict(self.recipe)):  # texts, since a damaged one may hold anything
             raise ValueError(f"Recipe must be that of the checkpoint, {_differences(state['recipe'], self.recipe)}")
         if state["pictures"] != self._pictures:
-            raise ValueError(f"Pictures must be as many as before, {state['pictures']}, not {self._pictures}")
+            raise ValueError("Pictures must be the same as before, which they are not")
+        if state["teacher"] != self.state()["teacher"]:
+            raise ValueError("Teacher must be the same as before, which it is not")
         if not isinstance(state["epoch"], int) or not 0 <= state["epoch"] <= self.recipe.epochs:
             raise ValueError(f"Epoch must be from 0 to {self.recipe.epochs}, not {state['epoch']!r}")
-        self._check_optimizer(state["optimizer"])
+        self._check_optimizer(state["optimizer"], state["epoch"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.epoch, self._within_epoch = state["epoch"], False
 
-    def _check_optimizer(self, saved: Any) -> None:
-        """Compare what torch does not: it would take moments of any shape, and names in any order."""
+    def _check_optimizer(self, saved: Any, epoch: int) -> None:
+        """Check what torch does not: its fused kernels would follow moments of any shape and stride out of memory."""
         own = self._optimizer.state_dict()
+        moments, numbers = _MEMORY[self.recipe.optimizer]
         try:
             groups = [{**group, "lr": None} for group in saved["param_groups"]]
             if groups != [{**group, "lr": None} for group in own["param_groups"]]:
                 raise ValueError("State of the optimizer must be that of this model, which has other parameters")
             parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
             for number, values in saved["state"].items():
-                for value in values.values():
-                    if isinstance(value, Tensor) and value.numel() != 1 and value.shape != parameters[number].shape:
-                        raise ValueError("State of the optimizer must have the shapes of this model's parameters")
-        except (AttributeError, LookupError, TypeError) as error:
+                if set(values) != moments | numbers:
+                    raise ValueError("State of the optimizer must be complete")
+                for key in moments:
+                    _check_moment(values[key], parameters[number])
+                for key in numbers:
+                    if not isinstance(values[key], Tensor) or values[key].shape != () or not values[key] >= 1:
+                        raise ValueError("Steps of the optimizer must be positive numbers")
+            if epoch and saved["state"].keys() != set(range(len(parameters))):
+                raise ValueError("State of the optimizer must be complete")
+        except (AttributeError, LookupError, TypeError, RuntimeError) as error:
             raise ValueError(f"State of the optimizer must be complete: {error}") from error
+
+
+def _check_moment(value: Any, parameter: Tensor) -> None:
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        raise ValueError("Moments of the optimizer must be dense tensors")
+    if (value.shape, value.dtype) != (parameter.shape, parameter.dtype) or not value.is_contiguous():
+        raise ValueError("Moments of the optimizer must have the shapes and the type of this model's parameters")
+
+
+def _digest(tensors: Iterable[Tensor]) -> str:
+    """Text that differs between different tensors."""
+    result = hashlib.sha256()
+    for tensor in tensors:
+        result.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return result.hexdigest()
+
+
+def _digest_of_pictures(dataset: Dataset) -> str:
+    """Text that differs between different data sets: all labels count, and some of the pictures."""
+    some = np.arange(0, len(dataset), max(1, len(dataset) // 16))
+    result = hashlib.sha256(dataset.labels.tobytes())
+    result.update(np.ascontiguousarray(dataset.batch(some)).tobytes())
+    return result.hexdigest()
 
 
 def _differences(saved: Any, recipe: Recipe) -> str:
     if not isinstance(saved, dict):
         return "which it lacks"
     own = asdict(recipe)
-    different = [key for key in own if saved.get(key) != own[key]]
+    different = [key for key in own if repr(saved.get(key)) != repr(own[key])]
     return "with " + ", ".join(f"{key} {saved.get(key)!r}, not {own[key]!r}" for key in different)

@@ -8,7 +8,7 @@ from evenstep_golden.calibration.aimet import (
     percentile_range,
     sqnr_range,
 )
-from evenstep_golden.calibration.calibrator import Calibrator, check_finite
+from evenstep_golden.calibration.calibrator import Calibrator
 from evenstep_golden.calibration.create import CALIBRATORS, create_calibrator
 from evenstep_golden.calibration.crossentropy import CrossEntropyCalibrator
 from evenstep_golden.calibration.extrema import MaxCalibrator, batch_norm_range
@@ -37,7 +37,6 @@ __all__ = [
     "TwoTailedPercentileCalibrator",
     "UniformGrid",
     "batch_norm_range",
-    "check_finite",
     "create_calibrator",
     "entropy_absmax",
     "entropy_range",

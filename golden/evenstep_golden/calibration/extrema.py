@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from evenstep.checks import check_int
-from evenstep_golden.calibration.calibrator import Calibrator, check_finite
+from evenstep_golden.calibration.calibrator import Calibrator
+from evenstep_golden.tensors import check_finite
 
 __all__ = ["MaxCalibrator", "batch_norm_range", "extrema"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from evenstep.checks import check_int
-from evenstep_golden.calibration.calibrator import check_finite
 from evenstep_golden.calibration.extrema import extrema
 from evenstep_golden.calibration.grid import UniformGrid
+from evenstep_golden.tensors import check_finite
 
 __all__ = ["shrink_range"]
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from evenstep.checks import check_int
+from evenstep_golden.tensors import check_finite
 
 __all__ = [
     "LayerWeights",
@@ -39,11 +40,7 @@ def check_tensor(name: str, value: Any) -> Tensor:
         raise TypeError(f"{name} must be a tensor of floats, not of {value.dtype}")
     if value.numel() == 0:
         raise ValueError(f"{name} must hold at least one value, not shape {tuple(value.shape)}")
-    value = value.detach()
-    finite = torch.isfinite(value)
-    if not finite.all():
-        raise ValueError(f"{name} must be finite, not {value[~finite].flatten()[0].item()}")
-    return value
+    return check_finite(name, value)
 
 
 def check_vector(name: str, value: Any, length: int | None = None) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from evenstep.spec import Encoding
 from evenstep_golden.quantizers.base import ActivationQuantizer, EncodedWeight, WeightQuantizer
+from evenstep_golden.tensors import check_finite
 
 __all__ = ["DoReFaActivation", "DoReFaWeight"]
 
@@ -96,9 +97,7 @@ class DoReFaWeight(WeightQuantizer):
         ValueError
             A weight is not finite.
         """
-        wrong = weight[~torch.isfinite(weight)]
-        if wrong.numel():
-            raise ValueError(f"Weights must be finite, not {wrong[0].item()!r}")
+        check_finite("Weights", weight)
         encoding = Encoding("odd-level", self.bits)
         above = self._odd_levels(weight).long() + encoding.zero if self.bits > 1 else 2 * (weight >= 0).long()
         return EncodedWeight(above // 2, encoding, self._scale(weight).reshape(1))

@@ -32,6 +32,7 @@ from torch import Tensor, distributed, nn
 from evenstep.checks import check_choice, check_int
 from evenstep.spec import Encoding
 from evenstep_golden.quantizers.base import ActivationQuantizer, EncodedWeight, WeightQuantizer
+from evenstep_golden.tensors import check_finite
 
 __all__ = ["MIN_STEP", "LSQActivation", "LSQWeight", "lsq_bounds", "lsq_initial_step", "lsq_quantize", "positive"]
 
@@ -65,11 +66,6 @@ def lsq_bounds(bits: int, *, signed: bool, symmetric: bool = False) -> tuple[int
     return (-high if symmetric else -high - 1), high
 
 
-def _check_finite(name: str, values: Tensor) -> None:
-    if not torch.isfinite(values).all():
-        raise ValueError(f"{name} must be finite, not {values[~torch.isfinite(values)][0].item()!r}")
-
-
 def lsq_initial_step(values: Tensor, high: int, *, granularity: str = "tensor") -> Tensor:
     """First step, ``2 * mean|v| / sqrt(Qp)``.
 
@@ -97,7 +93,7 @@ def lsq_initial_step(values: Tensor, high: int, *, granularity: str = "tensor") 
     check_int("Largest integer", high, 1)
     if not values.numel():
         raise ValueError(f"Values must be at least one, not of shape {tuple(values.shape)}")
-    _check_finite("Values", values)
+    check_finite("Values", values)
     # A float32 mean depends on the machine's vector width; a float64 mean, rounded, does not.
     magnitude = values.detach().double().abs()
     whole = (magnitude.mean() * (2 / math.sqrt(high))).to(values.dtype)
@@ -274,7 +270,7 @@ class LSQWeight(WeightQuantizer):
     @torch.no_grad()
     def encode(self, weight: Tensor) -> EncodedWeight:
         """Integer codes of `weight`, two's complement or symmetric."""
-        _check_finite("Weights", weight)
+        check_finite("Weights", weight)
         steps = self._steps(weight)
         integers = torch.clamp(weight / steps, self.low, self.high).round().long()
         encoding = Encoding("symmetric" if self.symmetric else "twos-complement", self.bits)
@@ -361,7 +357,7 @@ class LSQActivation(ActivationQuantizer):
         ValueError
             A value is not finite.
         """
-        _check_finite("Activations", x)
+        check_finite("Activations", x)
         total = torch.stack([x.double().abs().sum(), torch.tensor(float(x.numel()), device=x.device).double()])
         if _world_size() > 1:
             distributed.all_reduce(total)

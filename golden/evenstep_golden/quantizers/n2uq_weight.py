@@ -20,6 +20,7 @@ from torch import Tensor
 from evenstep.checks import check_choice, check_int
 from evenstep.spec import Encoding
 from evenstep_golden.quantizers.base import EncodedWeight, WeightQuantizer
+from evenstep_golden.tensors import check_finite
 
 __all__ = ["GRADIENTS", "GRANULARITIES", "N2UQWeight", "quantize_weight", "weight_codes"]
 
@@ -139,9 +140,7 @@ class N2UQWeight(WeightQuantizer):
         ValueError
             A weight is not finite.
         """
-        wrong = weight[~torch.isfinite(weight)]
-        if wrong.numel():
-            raise ValueError(f"Weights must be finite, not {wrong[0].item()!r}")
+        check_finite("Weights", weight)
         codes, scale = weight_codes(weight, bits=self.bits, granularity=self.granularity, normalize=self.normalize)
         return EncodedWeight(codes.long(), Encoding("odd-level", self.bits), scale.flatten() / (2**self.bits - 1))
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from evenstep.checks import check_choice
 from evenstep.spec import Encoding
-from evenstep_golden.calibration.calibrator import check_finite
 from evenstep_golden.quantizers.base import ActivationQuantizer, EncodedWeight, WeightQuantizer
+from evenstep_golden.tensors import check_finite
 
 __all__ = ["STEActivation", "STEWeight"]
 

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from evenstep.checks import check_choice
-from evenstep_golden.calibration.calibrator import check_finite
 from evenstep_golden.calibration.extrema import extrema
 from evenstep_golden.calibration.grid import UniformGrid
 from evenstep_golden.calibration.shrink import shrink_range
 from evenstep_golden.quantizers.base import ActivationQuantizer, EncodedWeight, WeightQuantizer
+from evenstep_golden.tensors import check_finite
 
 __all__ = ["GRANULARITIES", "METHODS", "WEIGHT_KINDS", "UniformActivation", "UniformGrid", "UniformWeight"]
 

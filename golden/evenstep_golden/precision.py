@@ -18,6 +18,7 @@ Of several entries that match, the last counts.
 """
 
 import fnmatch
+import inspect
 import json
 import tomllib
 from collections.abc import Callable, Mapping
@@ -117,6 +118,16 @@ class Method:
         """
         methods: Mapping[str, Callable[..., Any]] = WEIGHT_METHODS if kind == "weights" else ACTIVATION_METHODS
         check_choice(f"Method of {kind}", self.name, tuple(methods))
+        known = {
+            name: parameter.default
+            for name, parameter in inspect.signature(methods[self.name]).parameters.items()
+            if name != "bits"
+        }
+        for key, value in self.options:
+            if key not in known:
+                raise ValueError(f"{self}: options must be of {', '.join(known) or 'none'}, not {key!r}")
+            if isinstance(known[key], bool) and not isinstance(value, bool):
+                raise ValueError(f"{self}: {key} must be True or False, not {value!r}")
         try:
             return methods[self.name](self.bits, **{**defaults, **dict(self.options)})
         except (TypeError, ValueError) as error:

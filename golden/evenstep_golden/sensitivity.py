@@ -120,14 +120,15 @@ def choose_precision(results: Sequence[Sensitivity], *, average_bits: float) -> 
         if one.kind == "weights":
             option = _Option(one.method, 10 ** (-one.sqnr / 10), one.method.bits * one.numbers)
             choices.setdefault(one.layer, []).append(option)
-    if not math.isfinite(average_bits):
-        raise ValueError(f"Average bits must be a finite number, not {average_bits}")
+    if not 0 < average_bits < math.inf:
+        raise ValueError(f"Average bits must be a positive number, not {average_bits}")
     if not choices or min(len(options) for options in choices.values()) < 2:
         raise ValueError("Results to choose from must have two methods or more for each layer's weights")
     budget = average_bits * sum(one.numbers for one in {one.layer: one for one in results}.values())
     chosen = {layer: min(options, key=lambda one: one.cost) for layer, options in choices.items()}
     if _cost(chosen) > budget:
-        raise ValueError(f"Average bits must be at least those of the narrowest methods, not {average_bits}")
+        least = _cost(chosen) / budget * average_bits
+        raise ValueError(f"Average bits must be at least the {least:.2f} of the narrowest methods, not {average_bits}")
     # Just below the price at which a layer would change, so that ties are decided for less noise.
     candidates = [
         {

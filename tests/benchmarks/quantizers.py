@@ -79,7 +79,7 @@ def trials() -> dict[tuple[str, int], Precision]:
     return result
 
 
-def train_float(seed: int, epochs: int, images: int, folder: Path) -> float:
+def train_float(seed: int, epochs: int, images: int, tests: int, folder: Path) -> float:
     """Train the float network of `seed` and keep it in `folder`; gives its top-1 on the test images, in per cent."""
     torch.set_num_threads(1)
     model = build_model(MODEL, SHAPE, len(LABELS), seed=seed)
@@ -88,10 +88,10 @@ def train_float(seed: int, epochs: int, images: int, folder: Path) -> float:
         for _ in trainer.run_epoch():
             pass
     save_checkpoint(Checkpoint(model.eval(), MODEL, LABELS), folder / f"float-{seed}.pt")
-    return 100 * measure_accuracy(model, load_images("test"))
+    return 100 * measure_accuracy(model, load_images("test").first(tests))
 
 
-def tune(precision: Precision, seed: int, epochs: int, images: int, folder: Path) -> float:
+def tune(precision: Precision, seed: int, epochs: int, images: int, tests: int, folder: Path) -> float:
     """Train the network of `precision` on from the float one; gives its integers' top-1, in per cent."""
     torch.set_num_threads(1)
     train = load_images("train").first(images)
@@ -104,14 +104,14 @@ def tune(precision: Precision, seed: int, epochs: int, images: int, folder: Path
     for _ in range(epochs):
         for _ in trainer.run_epoch():
             pass
-    return 100 * measure_accuracy(model.eval(), load_images("test"))
+    return 100 * measure_accuracy(model.eval(), load_images("test").first(tests))
 
 
 def key_of(name: str, bits: int, seed: int) -> str:
     return f"{name} {bits}/{bits} seed {seed}"
 
 
-def print_tables(results: dict[str, float], seeds: list[int]) -> None:
+def print_tables(results: dict[str, float], seeds: list[int], tests: int) -> None:
     """Both tables, and what they say of the published orderings."""
 
     def row(name: str, bits: int) -> np.ndarray:
@@ -121,7 +121,7 @@ def print_tables(results: dict[str, float], seeds: list[int]) -> None:
     def cell(values: np.ndarray) -> str:
         return f"{values.mean():6.2f} ({values.min():5.2f} to {values.max():5.2f})"
 
-    print(f"\ntop-1 in per cent on 10,000 test images: mean of {len(seeds)} seeds, and their range")
+    print(f"\ntop-1 in per cent on {tests} test images: mean of {len(seeds)} seeds, and their range")
     print(f"float   {cell(row('float', 32))}")
     print(f"{'':8}" + "".join(f"{f'{bits}/{bits}':>26}" for bits in BITS))
     for name in METHODS:
@@ -144,12 +144,13 @@ def main() -> int:
     parser.add_argument("--float-epochs", type=int, default=FLOAT.epochs)
     parser.add_argument("--epochs", type=int, default=TUNING.epochs)
     parser.add_argument("--images", type=int, default=60_000, help="training pictures")
+    parser.add_argument("--tests", type=int, default=10_000, help="test pictures")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
     parser.add_argument("--folder", type=Path, default=Path("quantizers-benchmark"), help="where results are kept")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"results-{arguments.float_epochs}-{arguments.epochs}-{arguments.images}.json"
+    path = folder / f"results-{arguments.float_epochs}-{arguments.epochs}-{arguments.images}-{arguments.tests}.json"
     results: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     print(f"float: {replace(FLOAT, epochs=arguments.float_epochs)}")
     print(f"quantized, from it: {replace(TUNING, epochs=arguments.epochs)}", flush=True)
@@ -157,11 +158,18 @@ def main() -> int:
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         stages = [
             {
-                key_of("float", 32, seed): (train_float, seed, arguments.float_epochs, arguments.images, folder)
+                key_of("float", 32, seed): (
+                    train_float,
+                    seed,
+                    arguments.float_epochs,
+                    arguments.images,
+                    arguments.tests,
+                    folder,
+                )
                 for seed in arguments.seeds
             },
             {
-                key_of(*row, seed): (tune, precision, seed, arguments.epochs, arguments.images, folder)
+                key_of(*row, seed): (tune, precision, seed, arguments.epochs, arguments.images, arguments.tests, folder)
                 for row, precision in trials().items()
                 for seed in arguments.seeds
             },
@@ -174,7 +182,7 @@ def main() -> int:
                 seconds = time.perf_counter() - start
                 share = f"{number}/{len(waiting)}, {seconds:.0f} s"
                 print(f"{waiting[done]}: {results[waiting[done]]:.2f} ({share})", flush=True)
-    print_tables(results, arguments.seeds)
+    print_tables(results, arguments.seeds, arguments.tests)
     return 0
 
 

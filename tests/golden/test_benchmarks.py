@@ -32,7 +32,7 @@ def test_pwlq_search_prints_its_table(tmp_path: Path) -> None:
 
 
 def test_quantizers_prints_its_tables_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    arguments = ["--seeds", "0", "--float-epochs", "1", "--epochs", "1", "--images", "512"]
+    arguments = ["--seeds", "0", "--float-epochs", "1", "--epochs", "1", "--images", "256", "--tests", "100"]
     output = output_of("quantizers", *arguments, cwd=tmp_path)
     assert "ablation at 2/2" in output and "N2UQ > LSQ at 2/2" in output
     again = output_of("quantizers", *arguments, cwd=tmp_path)

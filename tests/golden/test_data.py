@@ -307,8 +307,8 @@ def test_damaged_array_files_are_always_a_value_error(tmp_path: Path) -> None:
     [
         (("cifar", "test"), r"^Data must be one of fashion-mnist, mnist, folder, arrays, not 'cifar'$"),
         (("folder", "val", "."), r"^Part must be one of train, test, not 'val'$"),
-        (("folder", "test"), r"^Folder must be given for folder$"),
-        (("arrays", "test"), r"^Folder must be given for arrays$"),
+        (("folder", "test"), r"^Folder must be given for data of kind 'folder': name it with --data$"),
+        (("arrays", "test"), r"^Folder must be given for data of kind 'arrays': name it with --data$"),
     ],
 )
 def test_wrong_names_are_refused(arguments: tuple[str, ...], message: str) -> None:

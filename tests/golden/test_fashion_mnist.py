@@ -66,7 +66,7 @@ def test_evaluate_prints_accuracy_and_differences() -> None:
     assert result.exit_code == 0
     assert result.output.splitlines() == [
         "fashion-mnist-mlp-256-w2a2: 89.53 % top-1 on 10000 test images (integer reference)",
-        "fashion-mnist-mlp-256-w2a2.pt: 89.53 % (quantized, computed with floats)",
+        "fashion-mnist-mlp-256-w2a2.pt: 89.53 % (quantized, but computed with floats)",
         "torch, 10000 images: differing integers after fc1 0, fc2 0, fc3 0, last 0",
         "qonnx executor, 3 images: differing integers after fc1 0, fc2 0, fc3 0, last 0",
     ]

@@ -112,7 +112,13 @@ def test_texts_that_say_nothing_are_refused(text: str, message: str) -> None:
         ("pact:2", "weights", r"^Method of weights must be one of .*, not 'pact'$"),
         ("pwlq:2", "activations", r"^Method of activations must be one of .*, not 'pwlq'$"),
         ("lsq:1", "weights", r"^lsq:1: "),
-        ("n2uq:2,color=3", "weights", r"^n2uq:2,color=3: .*color"),
+        (
+            "n2uq:2,color=3",
+            "weights",
+            r"^n2uq:2,color=3: options must be of granularity, gradient, normalize, not 'color'$",
+        ),
+        ("dorefa:2,color=3", "weights", r"^dorefa:2,color=3: options must be of none, not 'color'$"),
+        ("lsq:4,symmetric=no", "weights", r"^lsq:4,symmetric=no: symmetric must be True or False, not 'no'$"),
     ],
 )
 def test_methods_that_cannot_be_made_are_refused(method: str, kind: str, message: str) -> None:

@@ -73,9 +73,11 @@ def test_bits_go_where_they_are_missed() -> None:
     assert [chosen.method(name, "weights") for name in "ab"] == [Method("uniform", 8), Method("uniform", 2)]
     assert choose_precision(results, average_bits=4.9).method("a", "weights") == Method("uniform", 2)
     assert choose_precision(results, average_bits=8).method("b", "weights") == Method("uniform", 8)
-    with pytest.raises(ValueError, match=r"^Average bits must be at least those of the narrowest methods, not 1\.9$"):
+    with pytest.raises(
+        ValueError, match=r"^Average bits must be at least the 2\.00 of the narrowest methods, not 1\.9$"
+    ):
         choose_precision(results, average_bits=1.9)
-    with pytest.raises(ValueError, match=r"^Average bits must be a finite number, not nan$"):
+    with pytest.raises(ValueError, match=r"^Average bits must be a positive number, not nan$"):
         choose_precision(results, average_bits=float("nan"))
     with pytest.raises(ValueError, match=r"^Results to choose from must have two methods or more"):
         choose_precision(results[:1], average_bits=4)

@@ -64,8 +64,8 @@ def test_train_float_writes_a_checkpoint_alone_and_others_start_from_it(run_trai
     before, after = (load_checkpoint(tmp_path / f"{name}.pt").model for name in "fn")
     for name in before.weighted():
         torch.testing.assert_close(before.get_parameter(f"{name}.weight"), after.get_parameter(f"{name}.weight"))
-    result = run_train("--from", str(tmp_path / "f.pt"), "--model", "cnn")
-    assert "f.pt: Parameter conv1.weight must be there, and is not" in str(result.exception)
+    result = run_train("--from", str(tmp_path / "f.pt"), "--model", "cnn", output="c.onnx")
+    assert "f.pt: must be of model cnn, not mlp-256" in str(result.exception)
 
 
 def test_train_takes_precision_layer_by_layer(run_train, tmp_path: Path) -> None:
@@ -90,6 +90,16 @@ def test_train_logs_for_tensorboard(run_train, tmp_path: Path) -> None:
     assert [step for step, _ in log["loss/epoch"]] == [3, 7, 11]
     assert [loss for _, loss in log["loss/epoch"]] == pytest.approx(means, rel=1e-5)
     assert log["accuracy/test"][-1][1] > 0.9
+
+
+def test_the_checkpoint_of_another_training_is_kept(run_train, tmp_path: Path) -> None:
+    assert run_train().exit_code == 0
+    before = (tmp_path / "n.pt").read_bytes()
+    result = run_train("--weights", "n2uq:3")
+    assert result.exit_code == 2 and "n.pt exists: give --resume, --overwrite or another name" in result.output
+    assert (tmp_path / "n.pt").read_bytes() == before
+    assert run_train("--weights", "n2uq:3", "--overwrite").exit_code == 0
+    assert (tmp_path / "n.pt").read_bytes() != before
 
 
 def test_an_interrupted_training_is_one_line_and_goes_on(

@@ -138,7 +138,7 @@ def test_thresholds_that_are_none_are_refused(values, flips, error: type[Excepti
 
 
 def test_sums_of_other_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^Sums must have 1 channels in their last axis, not shape \(2,\)$"):
+    with pytest.raises(ValueError, match=r"^Sums must have 1 channels in axis -1, not shape \(2,\)$"):
         Thresholds([[0]]).apply([1, 2])
     with pytest.raises(ValueError, match=r"^Threshold bits must be an integer from 2 to 8, not 1$"):
         Thresholds([[0, 1, 2]]).widened(1, 0, 5)

@@ -40,6 +40,17 @@ def _torch_integers(model: Any) -> _Function:
     return lambda pixels: [layer.numpy() for layer in model.boundaries(torch.from_numpy(pixels))]
 
 
+def _check_pair(path: Path, model: Any, network: Network) -> None:
+    """Raise `ValueError` where the model's layers are not those of the network."""
+    import torch  # noqa: PLC0415  as above
+
+    blank = torch.zeros((1, *model.input_shape), dtype=torch.uint8)
+    own, wanted = list(model.integers(blank).trace.boundaries), [layer.name for layer in network.layers]
+    if own != wanted:
+        different = next((one for one in own + wanted if (one in own) != (one in wanted)), "their order")
+        raise ValueError(f"{path}: must be the checkpoint of {network.name}, whose layers differ in {different}")
+
+
 def _qonnx_integers(path: Path) -> _Function:
     from evenstep_golden.executor import run_qonnx  # noqa: PLC0415  needs a package that nothing else does
 
@@ -110,11 +121,12 @@ def evaluate(
         model = None if checkpoint is None else _load_model(checkpoint, quantized=True)
         if checkpoint is not None:
             share = _float_accuracy(model, pictures, chosen)
-            click.echo(f"{checkpoint.name}: {100 * share:.2f} % (quantized, computed with floats)")
+            click.echo(f"{checkpoint.name}: {100 * share:.2f} % (quantized, but computed with floats)")
         if whole is not None:
             share = _float_accuracy(_load_model(whole, quantized=False), pictures, chosen)
             click.echo(f"{whole.name}: {100 * share:.2f} % (float)")
-        if model is not None:
+        if checkpoint is not None and model is not None:
+            _check_pair(checkpoint, model, loaded)
             _compared("torch", loaded, pictures, reference, _torch_integers(model), count)
         if qonnx:
             _compared("qonnx executor", loaded, pictures, reference, _qonnx_integers(network), min(qonnx, count))

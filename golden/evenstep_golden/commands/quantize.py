@@ -192,7 +192,7 @@ def _print_report(report: PipelineReport, tests: int, console: Console) -> None:
         ratios = (_number(ratio) for ratio in (layer.sqnr_before, layer.sqnr_after))
         table.add_row(layer.name, layer.weights, *errors, *ratios)
     console.print(table)
-    table = Table(title=f"Quantized network after each step (top-1 of {tests} tests); steps to come done plainly")
+    table = Table(title=f"Quantized network after each step, later ones done plainly (top-1 of {tests} tests)")
     table.add_column("after step", no_wrap=True)
     for heading in ("mean SQNR dB", "of logits", "top-1"):
         table.add_column(heading, justify="right")

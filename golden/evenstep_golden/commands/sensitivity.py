@@ -67,7 +67,10 @@ def sensitivity(
     if (average_bits is None) != (output is None):
         raise click.UsageError("--average-bits and --output must be given together")
     methods = _methods(weights, activations)
-    model = load_checkpoint(checkpoint).model
+    loaded = load_checkpoint(checkpoint)
+    if loaded.precision is not None:
+        raise ValueError(f"{checkpoint}: must be a float checkpoint, not one that is quantized already")
+    model = loaded.model
     pictures = data.load("test")
     indices = spread_indices(len(pictures), images)
     total = sum(len(model.weighted() if kind == "weights" else model.activations()) for kind, _ in methods)
@@ -83,4 +86,8 @@ def sensitivity(
         precision = choose_precision(results, average_bits=average_bits)
         first = next((method for kind, method in methods if kind == "activations"), Method("uniform", 8))
         write_file(output, replace(precision, activations=first).to_toml())
-        click.echo(f"wrote {output}")
+        chosen = {layer: method for layer, _, method in precision.layers if method is not None}
+        numbers = {layer: model.weighted()[layer].weight.numel() for layer in chosen}
+        bits = sum(numbers[layer] * method.bits for layer, method in chosen.items()) / sum(numbers.values())
+        listing = ", ".join(f"{layer} {method}" for layer, method in chosen.items())
+        click.echo(f"wrote {output}: {listing}; {bits:.2f} bits a weight")

@@ -45,6 +45,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--log", type=click.Path(file_okay=False, path_type=Path), help="Folder for a log that TensorBoard reads."
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of a training that was interrupted.")
+@click.option("--overwrite", is_flag=True, help="Write over the checkpoint of another training.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -61,6 +62,7 @@ def train(
     teacher: Path | None,
     log: Path | None,
     resume: bool,
+    overwrite: bool,
     output: Path | None,
 ) -> None:
     """Train a network, with floats or with quantizers in place.
@@ -77,6 +79,8 @@ def train(
     if resume and start is not None:
         raise click.UsageError("--resume must be given without --from: the checkpoint has the parameters")
     saved = output.with_suffix(".pt")
+    if saved.exists() and not (resume or overwrite or list_layers):
+        raise click.UsageError(f"--output must be new, but {saved} exists: give --resume, --overwrite or another name")
     with join_processes() as processes:
         images = data.load("train")
         if list_layers:
@@ -98,7 +102,11 @@ def train(
             if processes.is_first:
                 _write_integers(network.eval(), name, tests, output)
             return
-        taught = None if teacher is None else load_checkpoint(teacher).model
+        taught = None if teacher is None else _taught(teacher, images)
+        if processes.is_first:
+            click.echo(
+                f"{len(images)} pictures of {len(images.classes)} classes to train with, {len(tests)} to test with"
+            )
         trainer = Trainer(network, images, recipe, teacher=taught, processes=processes)
         if begin.training is not None:
             _named(saved, trainer.restore, begin.training)
@@ -118,6 +126,14 @@ def train(
         if processes.is_first:
             click.echo(f"wrote {saved}")
             _write_integers(network.cpu().eval(), name, tests, output)
+
+
+def _taught(path: Path, images: Dataset) -> Classifier:
+    """The teacher, if it knows these classes."""
+    teacher = load_checkpoint(path)
+    if teacher.classes != images.classes:
+        raise ValueError(f"{path}: classes of a teacher must be {images.classes}, not {teacher.classes}")
+    return teacher.model
 
 
 def _named(path: Path, function: Any, *arguments: Any) -> Any:
@@ -163,6 +179,8 @@ def _started(start: Path | None, name: str, images: Dataset, precision: Precisio
     model = _new_model(name, images, precision, structure, recipe.seed)
     kept: set[str] = set()
     if start is not None and source is not None:
+        if source.name != name:
+            raise ValueError(f"{start}: must be of model {name}, not {source.name}")
         kept = _named(start, copy_parameters, source.model, source.precision, model, precision)
     first = images.batch(spread_indices(len(images), recipe.batch_size))
     initialize_quantizers(model, first, keep=kept)
@@ -182,6 +200,7 @@ def _layers(model: Classifier, precision: Precision) -> Table:
 def _write_integers(model: Classifier, name: str, tests: Dataset, output: Path) -> None:
     """Lower, write and measure the integer network; of a model that is not all quantized there is none."""
     if not model.is_quantized:
+        click.echo(f"did not write {output}: some weights or activations are float")
         return
     network = lower(model, name=name, labels=tests.classes)
     write_network(network, output)

@@ -45,7 +45,7 @@ def load_data(name: str, part: str, folder: str | Path | None = None, *, size: i
     if name == "mnist":
         return load_mnist(part, folder)
     if folder is None:
-        raise ValueError(f"Folder must be given for {name}")
+        raise ValueError(f"Folder must be given for data of kind {name!r}: name it with --data")
     if name == "arrays":
         return load_arrays(folder, part)
     try:

@@ -1,5 +1,6 @@
 """Convolutional chains: FINN's CNV, and a small network of strided convolutions for 28 x 28 pictures."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,11 @@ class Stage:
     padding: int = 0
     pool: bool = False
 
+    def shrunk(self, size: int) -> int:
+        """What is left of a height or width of `size`; less than 1 where it is too small."""
+        size = (size + 2 * self.padding - 3) // self.stride + 1
+        return size // 2 if self.pool else size
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -52,6 +58,19 @@ CNV = Chain(
 )
 #: Small and fast: 102,032 weights and 848,960 multiply-accumulates for ten classes of 28 x 28 pictures.
 SMALL = Chain((Stage(16, 2, 1), Stage(32, 2, 1), Stage(64, 2, 1), Stage(128, 2, 1)), hidden=())
+
+
+def _smallest(chain: Chain) -> int:
+    """Smallest height and width of which something is left behind every stage."""
+
+    def survives(size: int) -> bool:
+        for stage in chain.stages:
+            size = stage.shrunk(size)
+            if size < 1:
+                return False
+        return True
+
+    return next(size for size in itertools.count(1) if survives(size))
 
 
 class ConvNet(Classifier):
@@ -82,12 +101,14 @@ class ConvNet(Classifier):
             add(f"bn{number}", BatchNorm(stage.channels))
             add(f"act{number}", Activation(ReLU()))
             channels = stage.channels
-            height, width = ((size + 2 * stage.padding - 3) // stage.stride + 1 for size in (height, width))
             if stage.pool:
                 add(f"pool{number}", MaxPool2d(2, stride=2))
-                height, width = height // 2, width // 2
+            height, width = stage.shrunk(height), stage.shrunk(width)
             if min(height, width) < 1:
-                raise ValueError(f"Pictures must be large enough for conv{number}, not {self.input_shape}")
+                raise ValueError(
+                    f"Pictures must be at least {_smallest(chain)} x {_smallest(chain)} for this network, "
+                    f"not {self.input_shape[1]} x {self.input_shape[2]}"
+                )
         add("flatten", Flatten())
         inputs = channels * height * width
         for number, outputs in enumerate(chain.hidden, 1):

@@ -5,6 +5,7 @@ Source: Liu et al., "Nonuniform-to-Uniform Quantization" (CVPR 2022), section 4.
 more bits if `Precision` says so, since hardware has no floats.
 """
 
+import math
 from typing import Any
 
 from torch import nn
@@ -123,7 +124,10 @@ class ResNet(Classifier):
                 channels = outputs
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
-        self.end = Wide()
+        # The sum over what is left of the picture stays below 2**24, which every other tool holds in a float32.
+        shrinks = (2 if stem == "imagenet" else 0) + len(blocks) - 1
+        area = math.prod(-(-size // 2**shrinks) for size in self.input_shape[1:])
+        self.end = Wide(max(8, min(16, 24 - area.bit_length())))
         self.average = GlobalAveragePool()
         self.pooled = Activation()
         self.flatten = Flatten()

@@ -205,13 +205,13 @@ def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _relative(iteration: int, iterations: int, warm_up: float) -> float:
-    """Share of the way behind the warm-up, 0 to 1; 0 within it."""
+    """Share of the way behind the warm-up, 0 to 1; negative within it."""
     iterations = check_int("Iterations", iterations, 1)
     iteration = check_int("Iteration", iteration, 0, iterations)
     if not 0 <= warm_up < 1:
         raise ValueError(f"Warm-up must be a share from 0 to below 1, not {warm_up!r}")
     begin = warm_up * iterations
-    return max(0.0, (iteration - begin) / (iterations - begin))
+    return (iteration - begin) / (iterations - begin)
 
 
 def cosine_beta(
@@ -219,12 +219,14 @@ def cosine_beta(
 ) -> float:
     """Exponent of the regularizer, from `start` to `end` along half a cosine (AIMET, which counts iterations from 0).
 
+    Within the warm-up, where the regularizer is off, the cosine goes on backwards, as AIMET's does.
+
     Parameters
     ----------
     iteration, iterations : int
         Which one of how many, 0 to `iterations`.
     start, end : float
-        Value during the warm-up, and value at `iterations`.
+        Value at the end of the warm-up, and value at `iterations`.
     warm_up : float
         Share of the iterations before beta begins to change, 0 to below 1.
     """
@@ -234,8 +236,11 @@ def cosine_beta(
 def linear_beta(
     iteration: int, iterations: int, *, start: float = 20.0, end: float = 2.0, warm_up: float = 0.2
 ) -> float:
-    """Exponent of the regularizer along a line (BRECQ, which counts from 1); parameters as for `cosine_beta`."""
-    return end + (start - end) * (1 - _relative(iteration, iterations, warm_up))
+    """Exponent of the regularizer along a line (BRECQ, which counts from 1), `start` within the warm-up.
+
+    Parameters as for `cosine_beta`.
+    """
+    return end + (start - end) * (1 - max(0.0, _relative(iteration, iterations, warm_up)))
 
 
 #: Schedules of beta by name, and the number of the first iteration in the code that they come from.

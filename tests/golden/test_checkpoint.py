@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import pickle
+import pickletools
 import subprocess
 import sys
 import zipfile
@@ -116,7 +117,7 @@ class _Command:
         self.target = target
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.target}",)
+        return Path.touch, (self.target,)
 
 
 def test_code_in_a_file_is_never_run(tmp_path: Path, good: bytes) -> None:
@@ -132,8 +133,14 @@ def test_code_in_a_file_is_never_run(tmp_path: Path, good: bytes) -> None:
         with pytest.raises(ValueError, match=r"bad.pt: must be a checkpoint"):
             load_checkpoint(path)
     assert not target.exists()
-    # The trap works: what a careless reader would have done.
-    torch.load(io.BytesIO(inside), weights_only=False)
+    # The trap would work: each file calls a function, and that one leaves its mark.
+    with zipfile.ZipFile(io.BytesIO(inside)) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+        for pickled in (plain, archive.read(name)):
+            assert "REDUCE" in {operation.name for operation, _, _ in pickletools.genops(pickled)}
+            assert b"touch" in pickled
+    function, arguments = _Command(target).__reduce__()
+    function(*arguments)
     assert target.exists()
 
 

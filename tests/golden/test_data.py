@@ -222,7 +222,8 @@ def pack(**arrays: Any) -> bytes:
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             file = io.BytesIO()
-            np.save(file, array, allow_pickle=True)
+            if not isinstance(array, bytes):
+                np.save(file, array, allow_pickle=False)
             archive.writestr(f"{name}.npy", array if isinstance(array, bytes) else file.getvalue())
     return content.getvalue()
 
@@ -246,8 +247,8 @@ PIXELS, ONES = np.zeros((3, 4, 5), np.uint8), np.ones(3, np.int64)
         (pack(pixels=PIXELS, labels=ONES[:2]), r"labels must have shape \(3,\), not \(2,\)"),
         (pack(pixels=PIXELS.astype(float), labels=ONES), "pixels must be uint8, not float64"),
         (pack(pixels=PIXELS.astype(np.int8), labels=ONES), "pixels must be uint8, not int8"),
-        (pack(pixels=PIXELS.astype(object), labels=ONES), "pixels must be uint8, not object"),
-        (pack(pixels=PIXELS, labels=np.array([1, None, 1])), "labels must be integers, not object"),
+        (pack(pixels=header("(3, 4, 5)", "|O") + b"cos\nsystem\n.", labels=ONES), "pixels must be uint8, not object"),
+        (pack(pixels=PIXELS, labels=header("(3,)", "|O") + b"cos\nsystem\n."), "labels must be integers, not object"),
         (pack(pixels=PIXELS[0, 0], labels=ONES), r"pixels must have shape .*, not \(5,\)"),
         (pack(pixels=PIXELS[:0], labels=ONES[:0]), "pixels must not be empty"),
         (pack(pixels=header("(10**9, 3, 4)"), labels=ONES), "Cannot parse header|malformed"),

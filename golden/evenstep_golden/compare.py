@@ -10,7 +10,7 @@ from evenstep.spec import Network
 from evenstep_golden.data import Dataset, spread_indices
 from evenstep_golden.reference import Mismatch, chunk_size, count_differences, first_mismatch
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "measure_top1"]
 
 
 @dataclass
@@ -30,6 +30,40 @@ class Comparison:
     pictures: int = 0
     differences: dict[str, int] = field(default_factory=dict)
     first: Mismatch | None = None
+
+
+def measure_top1(
+    results: Callable[[np.ndarray], Any],
+    dataset: Dataset,
+    chosen: np.ndarray | None = None,
+    *,
+    part: int = 250,
+    progress: Callable[[int, int], None] | None = None,
+) -> float:
+    """Share of pictures, 0 to 1, whose largest result is that of their label.
+
+    Parameters
+    ----------
+    results
+        Takes pixels (positions, channels, height, width), gives logits or sums (positions, classes).
+    dataset : Dataset
+        Pictures.
+    chosen : array of int, optional
+        Numbers of the pictures; all if left out.
+    part : int
+        Pictures at a time.
+    progress : callable of (done, total), optional
+        Called after each part.
+    """
+    chosen = np.arange(len(dataset)) if chosen is None else chosen
+    right = 0
+    for start in range(0, len(chosen), part):
+        indices = chosen[start : start + part]
+        guesses = np.asarray(results(dataset.batch(indices))).argmax(axis=1)
+        right += int((guesses == dataset.labels[indices]).sum())
+        if progress is not None:
+            progress(start + len(indices), len(chosen))
+    return right / len(chosen)
 
 
 def compare(

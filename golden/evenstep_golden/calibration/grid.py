@@ -120,13 +120,13 @@ class UniformGrid:
 
     @property
     def min_code(self) -> int:
-        """Smallest code in use: 1 for a symmetric grid, else 0."""
-        return 1 if self.kind == "symmetric" else 0
+        """Smallest code in use, that of the encoding of the same kind."""
+        return Encoding(self.kind, self.bits).min_code
 
     @property
     def max_code(self) -> int:
-        """Largest code in use."""
-        return 2**self.bits - 1
+        """Largest code in use, that of the encoding of the same kind."""
+        return Encoding(self.kind, self.bits).max_code
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:

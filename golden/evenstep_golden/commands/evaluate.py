@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from evenstep.qonnx import read_network
 from evenstep.spec import Network
 from evenstep_golden.commands.data_options import DataChoice, data_options
-from evenstep_golden.compare import Comparison, compare
+from evenstep_golden.compare import Comparison, compare, measure_top1
 from evenstep_golden.data import Dataset, spread_indices
-from evenstep_golden.reference import chunk_size, run, run_last
+from evenstep_golden.reference import run, run_last
 
 __all__ = ["evaluate"]
 
@@ -57,17 +57,14 @@ def _qonnx_integers(path: Path) -> _Function:
     return lambda pixels: run_qonnx(path, pixels)
 
 
-def _float_accuracy(model: Any, images: Dataset, chosen: np.ndarray) -> float:
-    """Share of the pictures `chosen` that the model gets right when it computes with floats."""
+def _float_results(model: Any) -> Callable[[np.ndarray], Any]:
     import torch  # noqa: PLC0415  as above
 
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(chosen), 256):
-            indices = chosen[start : start + 256]
-            guesses = model.values(torch.from_numpy(images.batch(indices))).argmax(1).numpy()
-            right += int((guesses == images.labels[indices]).sum())
-    return right / len(chosen)
+    @torch.no_grad()
+    def results(pixels: np.ndarray) -> Any:
+        return model.values(torch.from_numpy(pixels)).numpy()
+
+    return results
 
 
 def _compared(what: str, network: Network, images: Dataset, expected: _Function, got: _Function, count: int) -> None:
@@ -111,19 +108,15 @@ def evaluate(
     def reference(pixels: np.ndarray) -> list[np.ndarray]:
         return run(loaded, pixels)
 
-    right = 0
-    for start in range(0, count, chunk_size(loaded)):
-        indices = chosen[start : start + chunk_size(loaded)]
-        guesses = run_last(loaded, pictures.batch(indices)).argmax(axis=1)
-        right += int((guesses == pictures.labels[indices]).sum())
-    click.echo(f"{loaded.name}: {100 * right / count:.2f} % top-1 on {count} test images (integer reference)")
+    share = measure_top1(lambda pixels: run_last(loaded, pixels), pictures, chosen)
+    click.echo(f"{loaded.name}: {100 * share:.2f} % top-1 on {count} test images (integer reference)")
     try:
         model = None if checkpoint is None else _load_model(checkpoint, quantized=True)
         if checkpoint is not None:
-            share = _float_accuracy(model, pictures, chosen)
+            share = measure_top1(_float_results(model), pictures, chosen)
             click.echo(f"{checkpoint.name}: {100 * share:.2f} % (quantized, but computed with floats)")
         if whole is not None:
-            share = _float_accuracy(_load_model(whole, quantized=False), pictures, chosen)
+            share = measure_top1(_float_results(_load_model(whole, quantized=False)), pictures, chosen)
             click.echo(f"{whole.name}: {100 * share:.2f} % (float)")
         if checkpoint is not None and model is not None:
             _check_pair(checkpoint, model, loaded)

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from evenstep.qonnx import write_network
 from evenstep_golden.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from evenstep_golden.commands.data_options import DataChoice, data_options
 from evenstep_golden.commands.precision_options import precision_options
+from evenstep_golden.compare import measure_top1
 from evenstep_golden.data import Dataset, spread_indices
 from evenstep_golden.lower import lower
 from evenstep_golden.models import build_model
@@ -36,8 +38,6 @@ __all__ = ["quantize"]
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: Test pictures that accuracy is measured on after every step; at the end all are.
 _STEP_TESTS = 1000
-#: Pictures evaluated at once.
-_CHUNK = 250
 
 
 @click.command()
@@ -164,19 +164,19 @@ def _calibration(images: Dataset, count: int, seed: int) -> Tensor:
     return torch.from_numpy(images.batch(np.sort(chosen)))
 
 
-@torch.no_grad()
 def _measure(
     functions: dict[str, Callable[[Tensor], Tensor]], tests: Dataset, advance: Callable[[str, int, int], None]
 ) -> dict[str, float]:
     """Top-1 shares of functions from pixels to logits, by name."""
-    right = dict.fromkeys(functions, 0)
-    for start in range(0, len(tests), _CHUNK):
-        chosen = np.arange(start, min(start + _CHUNK, len(tests)))
-        pixels, labels = torch.from_numpy(tests.batch(chosen)), torch.from_numpy(tests.labels[chosen])
-        for name, function in functions.items():
-            right[name] += int((function(pixels).argmax(1) == labels).sum())
-        advance("accuracy", int(chosen[-1]) + 1, len(tests))
-    return {name: count / len(tests) for name, count in right.items()}
+    with torch.no_grad():
+        return {
+            name: measure_top1(
+                lambda pixels, function=function: function(torch.from_numpy(pixels)).numpy(),
+                tests,
+                progress=partial(advance, "accuracy"),
+            )
+            for name, function in functions.items()
+        }
 
 
 def _number(value: float | None, form: str = ".1f") -> str:

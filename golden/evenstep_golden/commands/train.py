@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -15,11 +14,12 @@ from evenstep_golden.commands.data_options import DataChoice, data_options
 from evenstep_golden.commands.precision_options import precision_options
 from evenstep_golden.commands.recipe_options import recipe_options
 from evenstep_golden.commands.train_progress import train_epochs
+from evenstep_golden.compare import measure_top1
 from evenstep_golden.data import Dataset, spread_indices
 from evenstep_golden.lower import lower
 from evenstep_golden.models import MODELS, Classifier, build_model
 from evenstep_golden.precision import Precision
-from evenstep_golden.reference import accuracy, run_last
+from evenstep_golden.reference import run_last
 from evenstep_golden.training import (
     Recipe,
     Trainer,
@@ -204,10 +204,5 @@ def _write_integers(model: Classifier, name: str, tests: Dataset, output: Path) 
         return
     network = lower(model, name=name, labels=tests.classes)
     write_network(network, output)
-    chunk = 1000
-    results = [
-        run_last(network, tests.batch(np.arange(low, min(low + chunk, len(tests)))))
-        for low in range(0, len(tests), chunk)
-    ]
-    share = accuracy(np.concatenate(results), tests.labels)
+    share = measure_top1(lambda pixels: run_last(network, pixels), tests)
     click.echo(f"wrote {output}: its integers give {100 * share:.2f} % top-1 on {len(tests)} test images")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from cocotb_tools import config as cocotb_config
 from cocotb_tools import runner as cocotb_runner
 
 from evenstep.checks import check_int
@@ -162,7 +163,9 @@ def _create_runner(simulator: str) -> "_Icarus | _Verilator":
     if simulator == "icarus":
         return _Icarus()
     runner = _Verilator()
-    runner.variables = verilator_environment()
+    # A kept build names the folder of cocotb's libraries in the environment that built it, which may be gone since.
+    libraries = [str(cocotb_config.libs_dir), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    runner.variables = {**verilator_environment(), "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
     return runner
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cocotb_tools import config as cocotb_config
 
 from evenstep.generate import Manifest, generate_block
 from evenstep.spec import Geometry
@@ -67,6 +68,21 @@ def test_build_is_reused_while_the_verilog_is_unchanged(tmp_path: Path, cache: P
     text = (tmp_path / manifest.verilog).read_text()
     run_manifest(_replace_verilog(tmp_path, manifest, text + "// changed\n"), simulator="icarus")
     assert len(list(cache.rglob("sim.vvp"))) == 2
+
+
+def test_build_outlives_the_environment_that_made_it(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = generate_block("packer", _SMALL, tmp_path)
+    path = tmp_path / f"{manifest.module}.json"
+    gone = tmp_path / "gone"
+    gone.symlink_to(cocotb_config.libs_dir)
+    with monkeypatch.context() as patch:
+        patch.setattr(cocotb_config, "libs_dir", gone)
+        run_manifest(path, simulator="verilator")
+    gone.unlink()
+    assert run_manifest(path, simulator="verilator")
+    assert len(list(cache.rglob("bench"))) == 1
 
 
 def test_two_processes_build_at_once(tmp_path: Path, cache: Path) -> None:

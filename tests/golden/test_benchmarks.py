@@ -45,3 +45,15 @@ def test_post_training_prints_its_table(tmp_path: Path) -> None:
     output = output_of("post_training", *arguments, "--calibration", "64", cwd=tmp_path)
     for name in ("uniform", "PWLQ 1", "PWLQ 2", "PWLQ 3"):
         assert re.search(rf"^{name} +4 +\d( +\d+\.\d\d){{8}} +\d+$", output, re.MULTILINE), output
+
+
+def test_piecewise_accuracy_prints_its_tables_and_measures_nothing_twice(tmp_path: Path) -> None:
+    output = output_of("piecewise_accuracy", "--quick", cwd=tmp_path)
+    assert re.search(r"^ *3 +1( +\d\.\d{3}){8}$", output, re.MULTILINE), output
+    for method in ("uniform:3", "pwlq:3,breakpoints=1", "pwlq:3,breakpoints=1,aligned=True"):
+        assert re.search(rf"^{method} +\d( +\d+\.\d\d){{4}}$", output, re.MULTILINE), output
+    assert "torch and the integer reference: the same" in output
+    assert "cnn, uniform:3: " in output
+    again = output_of("piecewise_accuracy", "--quick", cwd=tmp_path)
+    assert again.partition("\n\n")[2] == output.partition("\n\n")[2]
+    assert "cnn, uniform:3: " not in again

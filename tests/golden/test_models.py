@@ -58,6 +58,7 @@ WEIGHTS = [
     "pwlq:3,breakpoints=2",
     "pwlq:4,breakpoints=3",
     "pwlq:4,aligned=True",
+    "pwlq:2,breakpoints=3,aligned=True",
     "pwlq:4,form=code",
     "ste:4",
     "uniform:8",

@@ -38,6 +38,7 @@ def weight_quantizers() -> list[WeightQuantizer]:
         PWLQWeight(4, form="code"),
         PWLQWeight(4, form="code-overlapping"),
         PWLQWeight(4, aligned=True),
+        PWLQWeight(2, aligned=True, breakpoints=3),
         PWLQWeight(3, granularity="tensor"),
         LSQWeight(3),
         UniformWeight(1, kind="twos-complement"),

@@ -28,7 +28,7 @@ from evenstep_golden.quantizers.pwlq_forms import (
     uniform_affine,
     uniform_symmetric,
 )
-from evenstep_golden.quantizers.pwlq_search import aligned_multiples, search_ratios
+from evenstep_golden.quantizers.pwlq_search import search_ratios
 
 TESTS = Path(__file__).parents[1]
 OPTIONS = {"opt1": "code-overlapping", "opt2": "code"}
@@ -248,18 +248,6 @@ def test_a_breakpoint_may_be_off_by_a_tenth(bits: int) -> None:
     assert perturb_ratios(torch.tensor([0.3, 0.95]), 0.1).tolist() == pytest.approx([0.33, 1.0])
 
 
-def test_aligned_multiples_are_the_best_of_all() -> None:
-    # A channel counts as much as its error does, so the large one decides.
-    weight = torch.cat([gaussian(3, 300, seed=3) / 100, gaussian(1, 300, seed=4).pow(3)])
-    multiples = aligned_multiples(weight, 4)
-    errors = {
-        multiple: l2_error(pwlq_quantize(weight, 1 / (1 + multiple), 4), weight).square().sum()
-        for multiple in range(1, 9)
-    }
-    assert multiples == [min(errors, key=lambda multiple: errors[multiple])]
-    assert multiples != aligned_multiples(weight[:3], 4)
-
-
 # Correction of mean and spread.
 
 
@@ -305,8 +293,13 @@ def quantizer(weight: torch.Tensor, bits: int, **options: Any) -> PWLQWeight:
         (lambda: PWLQWeight(4, method="laplace", breakpoints=2), ValueError, r"^Method must be .*, not 'laplace'$"),
         (lambda: PWLQWeight(4, form="print"), ValueError, r"^Form must be one of paper, .*, not 'print'$"),
         (lambda: PWLQWeight(4, granularity="row"), ValueError, r"^Granularity must be one of .*, not 'row'$"),
-        (lambda: PWLQWeight(4, aligned=True, form="code"), ValueError, r"^Aligned breakpoints must .*, not 'code', "),
-        (lambda: PWLQWeight(4, constant_bits=17), ValueError, r"^Constant bits must be .*, not 17$"),
+        (
+            lambda: PWLQWeight(4, aligned=True, form="code"),
+            ValueError,
+            r"^Form and method of .*, not 'code', 'search'$",
+        ),
+        (lambda: PWLQWeight(4, constant_bits=17), ValueError, r"^Constant bits must be .* from 4 to 16, not 17$"),
+        (lambda: PWLQWeight(8, breakpoints=3, constant_bits=8), ValueError, r"^Constant bits .* from 9 to 16, not 8$"),
         (lambda: PWLQWeight(4).encode(ONES), ValueError, r"^Quantizer must be initialized for 2 channels, not 0: "),
         (lambda: quantizer(ONES * math.nan, 4), ValueError, r"^Weight must be finite, not NaN or infinite$"),
         (lambda: quantizer(ONES / 0, 4), ValueError, r"^Weight must be finite, not NaN or infinite$"),

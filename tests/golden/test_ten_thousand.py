@@ -23,6 +23,7 @@ PAIRS = [
     ("pwlq:3,breakpoints=2", "uniform:8,symmetric=True"),
     ("pwlq:6,breakpoints=3", "uniform:8"),
     ("pwlq:4,aligned=True", "uniform:4"),
+    ("pwlq:2,breakpoints=3,aligned=True", "uniform:8"),
     ("ste:3", "ste:3"),
     ("uniform:8", "uniform:8"),
     ("uniform:4,kind=affine,granularity=tensor", "uniform:6"),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenstep.spec.piecewise import MAX_CONSTANT, PiecewiseEncoding
+from evenstep.spec import signed_bits
+from evenstep.spec.piecewise import MAX_CONSTANT, PiecewiseEncoding, doubling_constants
 
 
 @st.composite
@@ -106,6 +107,35 @@ def test_constants_do_not_change_afterwards() -> None:
         encoding.constants[0, 0] = 9
 
 
+@pytest.mark.parametrize("breakpoints", [1, 2, 3])
+@pytest.mark.parametrize("magnitude_bits", range(1, 16))
+def test_doubling_levels(magnitude_bits: int, breakpoints: int) -> None:
+    """Regions of 1, 2, 4, ... times the first one's size, each in as many steps, with a level in the middle of each."""
+    size = 2**magnitude_bits
+    constants = doubling_constants(magnitude_bits, breakpoints)
+    encoding = PiecewiseEncoding(magnitude_bits, np.array([constants]))
+    codes = np.arange(encoding.max_code + 1)
+    _, negative, _ = encoding.unpack(codes)
+    values = encoding.decode(codes)
+    np.testing.assert_array_equal(values[negative == 1], -values[negative == 0])
+    # Codes ascend through the regions, so all levels do, and none stands twice.
+    levels = values[negative == 0]
+    assert levels[0] == 0
+    assert (np.diff(levels) > 0).all()
+    assert constants[0] == 1
+    for k in range(1, breakpoints + 1):
+        start, step = size * (2**k - 1), 2**k
+        assert constants[2 * k - 1] == step
+        np.testing.assert_array_equal(levels[size * k : size * (k + 1)], start + step * np.arange(size) + step // 2)
+    assert signed_bits(encoding.min_value, encoding.max_value) == magnitude_bits + 2 + breakpoints
+
+
+def test_doubling_constants_by_hand() -> None:
+    assert doubling_constants(3, 1) == [1, 2, 9]
+    assert doubling_constants(3, 3) == [1, 2, 9, 4, 26, 8, 60]
+    assert doubling_constants(1, 2) == [1, 2, 3, 4, 8]
+
+
 TWO = PiecewiseEncoding(2, np.ones((2, 5), np.int64))
 
 
@@ -127,6 +157,12 @@ TWO = PiecewiseEncoding(2, np.ones((2, 5), np.int64))
         (lambda: TWO.pack([3], [0], [0]), ValueError, r"^Region of piecewise:2:2 must be from 0 to 2, not 3$"),
         (lambda: TWO.pack([0], [2], [0]), ValueError, r"^Sign of piecewise:2:2 must be from 0 to 1, not 2$"),
         (lambda: TWO.pack([0], [0], [4]), ValueError, r"^Magnitude of piecewise:2:2 must be from 0 to 3, not 4$"),
+        (lambda: doubling_constants(0, 1), ValueError, r"^Magnitude bits must be an integer from 1 to 15, not 0$"),
+        (lambda: doubling_constants(16, 1), ValueError, r"^Magnitude bits must be an integer from 1 to 15, not 16$"),
+        (lambda: doubling_constants(2.0, 1), TypeError, r"^Magnitude bits must be an integer from 1 to 15, not 2\.0$"),  # type: ignore[arg-type]
+        (lambda: doubling_constants(3, 0), ValueError, r"^Breakpoints must be an integer from 1 to 3, not 0$"),
+        (lambda: doubling_constants(3, 4), ValueError, r"^Breakpoints must be an integer from 1 to 3, not 4$"),
+        (lambda: doubling_constants(3, None), TypeError, r"^Breakpoints must be an integer from 1 to 3, not None$"),  # type: ignore[arg-type]
     ],
 )
 def test_what_does_not_fit_is_named(make: Any, error: type[Exception], message: str) -> None:

@@ -47,10 +47,12 @@ def level_table(quantizer: WeightQuantizer, weight: Tensor) -> tuple[Tensor, Ten
     infinity = torch.full_like(values, torch.inf)
     tried = torch.cat([values, values.nextafter(infinity), values.nextafter(-infinity)], dim=1)
     again = quantizer.encode(tried)
-    # Levels may come from a mean or maximum of the weights. All levels together may have the same one; half have not.
+    # Levels may come from a mean, maximum or spread of the weights. All levels together may have the same one, and
+    # half of them the same spread beside their rounded ones; smaller weights have not.
     some = values.abs().amax(dim=0).argsort()[: max(1, values.shape[1] // 2)]
     few = quantizer.encode(values[:, some])
-    same = all(each.encoding == encoded.encoding and torch.equal(each.scale, encoded.scale) for each in (again, few))
+    others = (again, few, quantizer.encode(weight / 2))
+    same = all(each.encoding == encoded.encoding and torch.equal(each.scale, encoded.scale) for each in others)
     if not same or not torch.equal(few.integers(), again.integers()[:, some]):
         raise ValueError(
             f"AdaRound needs levels that stay where they are, but those of {type(quantizer).__name__} move with the "

@@ -1,8 +1,9 @@
 """PWLQ weight quantizer: levels that are fine near zero and coarse outside, as the integers of the contract.
 
 Source: Fang et al., "Post-training Piecewise Linear Quantization" (ECCV 2020). The levels are those of `pwlq_forms`;
-here their steps and offsets are fixed-point: whole multiples of one unit per channel (`evenstep.spec.piecewise`). The
-quantizer trains and evaluates with the levels that these integers stand for, so that float and integer values agree.
+here their steps and offsets are fixed-point: whole multiples of one unit per channel (`evenstep.spec.piecewise`),
+rounded by `pwlq_constants` or doubled from region to region. The quantizer trains and evaluates with the levels that
+these integers stand for, so that float and integer values agree.
 """
 
 from typing import Any
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from evenstep.checks import check_choice, check_int
-from evenstep.spec.piecewise import PiecewiseEncoding
+from evenstep.spec.piecewise import PiecewiseEncoding, doubling_constants
 from evenstep_golden.quantizers.base import EncodedWeight, WeightQuantizer
 from evenstep_golden.quantizers.pwlq_breakpoint import METHODS, breakpoint_ratio
+from evenstep_golden.quantizers.pwlq_constants import fewest_constant_bits, rounded_constants
 from evenstep_golden.quantizers.pwlq_correction import correction_terms
 from evenstep_golden.quantizers.pwlq_forms import (
     FORMS,
@@ -23,11 +25,10 @@ from evenstep_golden.quantizers.pwlq_forms import (
     channel_rows,
     check_weight,
 )
-from evenstep_golden.quantizers.pwlq_search import aligned_multiples
 
 __all__ = ["PWLQWeight"]
 
-_BUFFERS = ("absmax", "points", "multiples")
+_BUFFERS = ("absmax", "points")
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -55,21 +56,28 @@ class PWLQWeight(WeightQuantizer):
     breakpoints : int
         1 to 3; 1 for the overlapping form.
     method : str
-        Where breakpoints come from, one of `pwlq_breakpoint.METHODS`. Aligned ones are always searched.
+        Where breakpoints come from, one of `pwlq_breakpoint.METHODS`; not for aligned levels.
     form : str
-        ``"paper"``, which hardware is made for, or the authors' ``"code"`` or ``"code-overlapping"``, which have the
-        same integer form. The overlapping one's largest negative level, beyond -absmax, has no code; it counts as the
-        one before, which is as far from -absmax.
+        ``"paper"``, or the authors' ``"code"`` or ``"code-overlapping"``, which have the same integer form. The
+        overlapping one's largest negative level, beyond -absmax, has no code; it counts as the one before, which is as
+        far from -absmax.
     granularity : str
         ``"channel"`` (axis 0), or ``"tensor"`` for one set of breakpoints and one scale.
     aligned : bool
-        Make outer steps and breakpoints of the paper's form whole multiples of the inner step, the same multiples in
-        all channels (`aligned_multiples`). The constants are then small, ``1, c, L`` for one breakpoint, a weight
-        decodes to an integer up to ``L * (1 + c)``, with ``L = 2**(bits-1) - 1``, and nothing is rounded but the scale.
+        Levels for hardware that decodes weights to plain integers: steps double from region to region, and all channels
+        share the constants (`evenstep.spec.piecewise.doubling_constants`). With one breakpoint and ``L = 2**(bits-1)``
+        they are 0, 1, ... L-1 and L+1, L+3, ... 3L-1. Nothing is searched: a channel's unit is absmax over the largest
+        level, and only it is rounded. A weight takes the nearest of all levels, halves the even magnitude or, between
+        regions, the outer one. No two regions share a level, where the paper's form has two on each breakpoint, so
+        that with one breakpoint, or few bits, little or nothing is lost.
     constant_bits : int
-        Width of the largest constant of a channel that is not aligned, 4 to 16. Constants are rounded, which moves a
-        level by at most ``absmax * 2**(bits-2) / (2**constant_bits - 1)``: with 16 bits, by 2**-14 of absmax for 4-bit
-        weights, and 2**-10 for 8-bit ones.
+        Width of the largest constant of a channel that is not aligned, 4 to 16, and at least so many that each region
+        can have a step: 9 for 8 bits and three breakpoints. Hardware has 32 bits for a result, of which 12 leave 20 to
+        the sums. Constants are rounded so that regions keep meeting, and no weight is farther from its level than half
+        a step of its region (`pwlq_constants`). Levels move together, for breakpoints up to absmax / 2 by at most about
+        ``absmax * 2**(bits-2) / (2**constant_bits - 1)``. With 12 bits that is 0.1 % of absmax for 4-bit weights, a
+        hundredth of an outer step; 0.4 % for 6-bit ones, a fifth of one; 1.6 % for 8-bit ones, some steps. The squared
+        error of Gaussian and Laplace weights grows by up to 1 %, 4 % and 16 %.
     keep_spread : bool
         Scale each channel so that its standard deviation stays that of the float weights: the part of Banner's
         correction that integers can hold (`pwlq_correction`).
@@ -79,9 +87,7 @@ class PWLQWeight(WeightQuantizer):
     absmax : Tensor, shape (channels,)
         Largest magnitude of each channel; one channel for ``"tensor"``. Empty until `initialize`.
     points : Tensor, shape (channels, breakpoints)
-        Breakpoints.
-    multiples : Tensor of int64, shape (breakpoints,)
-        Outer steps in inner steps; empty unless aligned.
+        Breakpoints, before constants are rounded.
 
     Raises
     ------
@@ -91,7 +97,6 @@ class PWLQWeight(WeightQuantizer):
 
     absmax: Tensor
     points: Tensor
-    multiples: Tensor
 
     def __init__(
         self,
@@ -102,7 +107,7 @@ class PWLQWeight(WeightQuantizer):
         form: str = "paper",
         granularity: str = "channel",
         aligned: bool = False,
-        constant_bits: int = 16,
+        constant_bits: int = 12,
         keep_spread: bool = False,
     ) -> None:
         super().__init__(check_int("PWLQ bits", bits, 2, 8))
@@ -111,10 +116,11 @@ class PWLQWeight(WeightQuantizer):
         self.granularity = check_choice("Granularity", granularity, GRANULARITIES)
         most = 1 if form == "code-overlapping" else MAX_BREAKPOINTS
         self.breakpoints = check_int("Breakpoints", breakpoints, 1, most)
-        self.constant_bits = check_int("Constant bits", constant_bits, 4, 16)
+        fewest = 4 if aligned else fewest_constant_bits(bits, form, breakpoints)
+        self.constant_bits = check_int("Constant bits", constant_bits, fewest, 16)
         if aligned and (form, method) != ("paper", "search"):
             raise ValueError(
-                f"Aligned breakpoints must have form 'paper' and method 'search', not {form!r}, {method!r}"
+                f"Form and method of aligned levels must be left 'paper' and 'search', not {form!r}, {method!r}"
             )
         if method in ("gaussian", "laplace") and (form == "code-overlapping" or breakpoints > 1):
             raise ValueError(
@@ -124,7 +130,6 @@ class PWLQWeight(WeightQuantizer):
         self.keep_spread = keep_spread
         self.register_buffer("absmax", torch.empty(0))
         self.register_buffer("points", torch.empty(0, breakpoints))
-        self.register_buffer("multiples", torch.empty(0, dtype=torch.int64))
 
     @torch.no_grad()
     def initialize(self, weight: Tensor) -> None:
@@ -132,10 +137,8 @@ class PWLQWeight(WeightQuantizer):
         weight = check_weight(weight)
         self.absmax = channel_rows(weight, self.granularity).abs().amax(dim=1)
         if self.aligned:
-            multiples = aligned_multiples(weight, self.bits, self.breakpoints, self.granularity)
-            self.multiples = torch.tensor(multiples)
-            ends = torch.tensor([1, *multiples]).cumsum(0).double()
-            ratios = (ends[:-1] / ends[-1]).expand(len(self.absmax), -1)
+            ends = torch.tensor([2**region - 1 for region in range(1, self.breakpoints + 1)]).double()
+            ratios = (ends * 2 ** (self.bits - 1) / self._doubling[1]).expand(len(self.absmax), -1)
         else:
             ratios = breakpoint_ratio(
                 weight,
@@ -147,32 +150,33 @@ class PWLQWeight(WeightQuantizer):
             )
         self.points = (ratios * self.absmax.double()[:, None]).to(weight.dtype)
 
+    @property
+    def _doubling(self) -> tuple[list[int], int]:
+        """Constants of aligned levels, and the largest level in units."""
+        constants = doubling_constants(self.bits - 1, self.breakpoints)
+        return constants, constants[-2] * (2 ** (self.bits - 1) - 1) + constants[-1]
+
     def _constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Constants (channels or 1, 2 * breakpoints + 1), int64, and unit (channels,), float64 that fits `dtype`.
 
         A unit is at least the smallest normal number, so channels below about 1e-33 in float32 lose resolution, and may
         become zeros, but never divide by 0.
         """
-        top = 2 ** (self.bits - 1) - 1
-        smallest = torch.finfo(dtype).tiny
+        limits = torch.finfo(dtype)
+        # A hair below the largest number, so that a rounded unit lifts no level to infinity.
+        absmax = self.absmax.double().clamp(max=limits.max * (1 - 2 * limits.eps))
         if self.aligned:
-            starts = torch.cat([torch.ones(1, dtype=torch.int64), self.multiples]).cumsum(0) * top
-            outer = torch.stack([self.multiples, starts[:-1]], dim=1).flatten()
-            constants = torch.cat([torch.ones(1, dtype=torch.int64), outer])[None]
-            unit = self.absmax.double() / starts[-1]
+            row, largest = self._doubling
+            constants, unit = torch.tensor([row]), absmax / largest
         else:
-            pieces = Pieces.of(self.absmax, self.points, self.bits, self.form)
-            outer = torch.stack([pieces.steps[:, 1:], pieces.offsets[:, 1:]], dim=2).flatten(1)
-            lengths = torch.cat([pieces.steps[:, :1], outer], dim=1)
-            unit = lengths.amax(dim=1) / (2**self.constant_bits - 1)
-            safe = torch.where(unit > 0, unit, 1.0).clamp(min=smallest).to(dtype).double()
-            constants = torch.round(lengths / safe[:, None]).long()
-        unit = torch.where(unit > 0, unit, 1.0).clamp(min=smallest).to(dtype).double()
-        return constants, unit
+            pieces = Pieces.of(absmax, self.points, self.bits, self.form)
+            constants, unit = rounded_constants(pieces, absmax, self.constant_bits)
+        unit = torch.where(unit > 0, unit, 1.0).clamp(min=limits.tiny)
+        return constants, unit.to(dtype).double()
 
     @torch.no_grad()
     def encode(self, weight: Tensor) -> EncodedWeight:
-        """Integer codes of the finite `weight`; each weight takes the level nearest in its region."""
+        """Integer codes of the finite `weight`; each takes the nearest level of its region, or of all if aligned."""
         weight = check_weight(weight)
         rows = channel_rows(weight, self.granularity)
         if self.points.shape != (len(rows), self.breakpoints):
@@ -184,12 +188,16 @@ class PWLQWeight(WeightQuantizer):
         encoding = PiecewiseEncoding(self.bits - 1, constants.numpy())
 
         # Levels as the integers have them, so that rounding of the constants is no second source of error.
+        top = 2 ** (self.bits - 1) - 1
         lengths = constants * unit[:, None]
         offsets = torch.cat([torch.zeros(len(lengths), 1), lengths[:, 2::2]], dim=1)
         steps = torch.cat([lengths[:, :1], lengths[:, 1::2]], dim=1)
         starts = self.points.double() if self.form == "code-overlapping" else offsets[:, 1:]
+        if self.aligned:
+            # Regions share no level: between the last one of a region and the first of the next, the nearer counts.
+            starts = (offsets[:, :-1] + steps[:, :-1] * top + offsets[:, 1:]) / 2
         region, negative, magnitude = Pieces(self.form, self.bits, starts, steps, offsets).choose(rows)
-        magnitude = magnitude.clamp(max=2 ** (self.bits - 1) - 1)
+        magnitude = magnitude.clamp(max=top)
         codes = encoding.pack(region.numpy(), negative.numpy(), magnitude.numpy())
         encoded = EncodedWeight(torch.from_numpy(codes).reshape(weight.shape), encoding, unit.to(weight.dtype))
         if not self.keep_spread:

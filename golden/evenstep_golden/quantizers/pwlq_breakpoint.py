@@ -182,7 +182,7 @@ def breakpoint_ratio(
 def perturb_ratios(ratios: Tensor, amount: float) -> Tensor:
     """`ratios` moved by the relative `amount`, such as 0.1 or -0.1, and held to 0 to 1.
 
-    The paper finds that 10 % cost almost nothing (section 5.1), which is what lets hardware choose round numbers.
+    The paper finds that 10 % cost almost nothing, which is what lets hardware choose round numbers.
     """
     if not math.isfinite(amount) or amount < -1:
         raise ValueError(f"Amount must be a number of at least -1, not {amount!r}")

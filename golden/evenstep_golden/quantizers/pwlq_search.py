@@ -10,8 +10,7 @@ The first term, summed over all levels, is the same for every breakpoint. What i
 each boundary between levels. It is a sum over regions, each of which knows only its two ends.
 """
 
-from collections.abc import Callable
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -20,10 +19,8 @@ from torch import Tensor, nn
 from evenstep.checks import check_choice, check_int
 from evenstep_golden.quantizers.pwlq_forms import FORMS, MAX_BREAKPOINTS, channel_rows, check_weight
 
-__all__ = ["MAX_MULTIPLE", "aligned_multiples", "search_ratios"]
+__all__ = ["search_ratios"]
 
-#: Largest outer step of aligned breakpoints, in inner steps.
-MAX_MULTIPLE = 8
 #: Boundaries looked up at once; bounds the memory that many channels take.
 _BATCH = 2**21
 #: The finest grid of ratios: thousandths, as in the authors' code.
@@ -130,12 +127,6 @@ def _search_chunk(scores: _Scores, count: int) -> Tensor:
     return ends[totals.argmin(dim=0), channels].double() / _GRID
 
 
-def _each_chunk(rows: Tensor, bits: int, form: str, width: int, visit: Callable[[_Scores], Tensor]) -> list[Tensor]:
-    """What `visit` gives for some channels at a time; `width` regions of each are scored at once."""
-    size = max(1, _BATCH // (width * 2 ** (bits - 1)))
-    return [visit(_Scores(rows[start : start + size], bits, form)) for start in range(0, len(rows), size)]
-
-
 def search_ratios(
     weight: Tensor, bits: int, form: str = "paper", breakpoints: int = 1, granularity: str = "channel"
 ) -> Tensor:
@@ -168,35 +159,9 @@ def search_ratios(
     check_choice("Form", form, FORMS)
     count = check_int("Breakpoints", breakpoints, 1, 1 if form == "code-overlapping" else MAX_BREAKPOINTS)
     rows = channel_rows(check_weight(weight), granularity)
+    # Some channels at a time; `width` regions of each are scored at once.
+    width = 40 if count == 1 else 200
+    size = max(1, _BATCH // (width * 2 ** (bits - 1)))
     return torch.cat(
-        _each_chunk(rows, bits, form, 40 if count == 1 else 200, lambda scores: _search_chunk(scores, count))
+        [_search_chunk(_Scores(rows[start : start + size], bits, form), count) for start in range(0, len(rows), size)]
     )
-
-
-def aligned_multiples(weight: Tensor, bits: int, breakpoints: int = 1, granularity: str = "channel") -> list[int]:
-    """Outer steps of the paper's form in whole inner steps, `MAX_MULTIPLE` at most, of least squared error.
-
-    Then every breakpoint is a whole number of inner steps as well, and a weight decodes to a plain integer: hardware
-    needs one sum, not three. The multiples are the same in all channels, so that one decoder serves a layer; they do
-    not descend. For one breakpoint, the multiple ``c`` puts it at ``absmax / (1 + c)``.
-    """
-    check_int("PWLQ bits", bits, 2, 8)
-    count = check_int("Breakpoints", breakpoints, 1, MAX_BREAKPOINTS)
-    rows = channel_rows(check_weight(weight), granularity)
-    choices = list(combinations_with_replacement(range(1, MAX_MULTIPLE + 1), count))
-    widths = torch.tensor([(1, *choice) for choice in choices]).double()
-    ends = widths.cumsum(dim=1)
-    points = ends[:, :-1] / ends[:, -1:]
-    # Errors of channels add up in absolute units; relative to the largest absmax, so that none overflows.
-    largest = rows.abs().max().double().clamp(min=torch.finfo(torch.float64).tiny)
-    total = sum(
-        _each_chunk(
-            rows,
-            bits,
-            "paper",
-            len(choices),
-            lambda scores: (scores.choices(points) * (scores.absmax / largest).square()).sum(dim=0),
-        )
-    )
-    assert isinstance(total, Tensor)
-    return list(choices[int(total.argmin())])

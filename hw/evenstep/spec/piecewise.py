@@ -18,10 +18,31 @@ import numpy as np
 
 from evenstep.checks import check_int
 
-__all__ = ["MAX_CONSTANT", "PiecewiseEncoding"]
+__all__ = ["MAX_CONSTANT", "PiecewiseEncoding", "doubling_constants"]
 
 #: Largest constant, of 24 bits: far more than a weight needs, and products with any sum still fit 64 bits.
 MAX_CONSTANT = 2**24 - 1
+
+
+def doubling_constants(magnitude_bits: int, breakpoints: int) -> list[int]:
+    """Constants of weights that decode to small integers: steps double from region to region.
+
+    With ``L = 2**magnitude_bits``, region ``k`` covers ``L * (2**k - 1)`` to ``L * (2**(k+1) - 1)`` inner steps in
+    steps of ``2**k``, and its levels stand in the middle of theirs, so that no two regions share a level: 0, 1, ... 7
+    and 9, 11, ... 23 for 3 bits and one breakpoint. The outer step and the breakpoint are whole multiples of the inner
+    step, to which PWLQ is robust (Fang et al.), and a weight is a plain integer of `magnitude_bits` + 3, 4
+    or 5 bits for one, two or three breakpoints, its sign included.
+
+    Returns
+    -------
+    list of int
+        ``1``, then step and offset of each outer region: a row of `PiecewiseEncoding.constants`.
+    """
+    size = 2 ** check_int("Magnitude bits", magnitude_bits, 1, 15)
+    constants = [1]
+    for region in range(1, check_int("Breakpoints", breakpoints, 1, 3) + 1):
+        constants += [2**region, size * (2**region - 1) + 2 ** (region - 1)]
+    return constants
 
 
 @dataclass(frozen=True, eq=False)

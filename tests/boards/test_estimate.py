@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 
 from evenstep.estimate import estimate_area
-from evenstep.generate import generate_block
+from evenstep.gateware.memory import WordMemory
+from evenstep.generate import emit_verilog, generate_block
 from evenstep.spec import Geometry
 from evenstep_boards.synthesize import synthesize_verilog
 
-PARTS = {"array": "array", "drain": "drain", "threshold": "thresholds", "packer": "packer"}
+PARTS = {"array": "array", "drain": "drain", "combine": "combiner", "threshold": "thresholds", "packer": "packer"}
 BINARY = Geometry(columns=2, weight_bits=1, act_bits=1, output_bits=1)
 WIDE = Geometry(columns=2, lanes=8, weight_bits=4, act_bits=4)
+SUMS = Geometry(columns=2, lanes=8, breakpoints=2)
+DECODED = Geometry(rows=2, columns=1, lanes=8, weight_bits=3, breakpoints=2, piecewise="decoded")
+NARROW = Geometry(accumulator_bits=8, constant_depth=128)
 
 
 @pytest.mark.parametrize(
@@ -20,19 +24,57 @@ WIDE = Geometry(columns=2, lanes=8, weight_bits=4, act_bits=4)
         ("array", Geometry(columns=4)),
         ("array", BINARY),
         ("array", WIDE),
+        ("array", SUMS),
+        ("array", DECODED),
         ("drain", Geometry(rows=2)),
+        ("drain", SUMS),
+        ("drain", DECODED),
+        ("combine", NARROW.replace(rescale=True)),
+        ("combine", NARROW.replace(breakpoints=1)),
         ("packer", Geometry(lanes=32)),
         ("threshold", Geometry(output_bits=3)),
     ],
-    ids=["array", "array-binary", "array-wide", "drain", "packer", "threshold"],
+    ids=[
+        "array",
+        "array-binary",
+        "array-wide",
+        "array-sums",
+        "array-decoded",
+        "drain",
+        "drain-sums",
+        "drain-decoded",
+        "combine-rescale",
+        "combine-sums",
+        "packer",
+        "threshold",
+    ],
 )
 def test_area_is_within_a_quarter(block: str, geometry: Geometry, tmp_path: Path) -> None:
     """A first figure, so a wide bound: it must tell a geometry that fits from one that does not."""
     manifest = generate_block(block, geometry, tmp_path)
     synthesis = synthesize_verilog(tmp_path / manifest.verilog, top=manifest.module, family="ice40", folder=tmp_path)
+    luts, flip_flops = synthesis.luts, synthesis.flip_flops
+    if block == "combine":
+        # Memories are left out, but this block has one inside.
+        constants = WordMemory(width=32 * geometry.constant_words, depth=geometry.constant_depth)
+        (tmp_path / "constants.v").write_text(emit_verilog(constants, name="constants")[0])
+        memory = synthesize_verilog(tmp_path / "constants.v", top="constants", family="ice40", folder=tmp_path)
+        luts, flip_flops = luts - memory.luts, flip_flops - memory.flip_flops
     estimate = estimate_area(geometry)
     for found, expected in (
-        (synthesis.luts, estimate.luts[PARTS[block]]),
-        (synthesis.flip_flops, estimate.flip_flops[PARTS[block]]),
+        (luts, estimate.luts[PARTS[block]]),
+        (flip_flops, estimate.flip_flops[PARTS[block]]),
     ):
         assert 4 * abs(found - expected) <= found, f"{block}: {found} synthesized, {expected} estimated"
+
+
+def test_parts_are_those_that_there_are() -> None:
+    parts = {"array", "drain", "thresholds", "packer", "sequencer", "link"}
+    for geometry, combines in (
+        (Geometry(), False),
+        (DECODED, False),
+        (SUMS, True),
+        (DECODED.replace(rescale=True), True),
+    ):
+        estimate = estimate_area(geometry)
+        assert set(estimate.luts) == set(estimate.flip_flops) == (parts | {"combiner"} if combines else parts)

@@ -106,8 +106,10 @@ def test_layout_round_trip() -> None:
     words = act_words(codes, digits=4, lanes=5, act_bits=2)
     assert len(words) == 4 * 5
     np.testing.assert_array_equal(from_act_words(words, count=23, digits=4, lanes=5, act_bits=2), codes)
-    weights = weight_words([[1, 2, 3], [0, 1, 2]], digits=1, columns=2, lanes=2, weight_bits=2)
+    weights = weight_words([[[1, 2, 3], [0, 1, 2]]], columns=2, lanes=2, lane_bits=2)
     assert weights == [0b01_00_10_01, 0b00_10_00_11]
+    digits = weight_words([[[1, 2, 3]], [[7, 5, 4]]], columns=1, lanes=2, lane_bits=3)
+    assert digits == [0b010_001, 0b000_011, 0b101_111, 0b000_100]
 
 
 @pytest.mark.parametrize(

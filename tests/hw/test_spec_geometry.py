@@ -27,6 +27,28 @@ from evenstep.spec import PRESETS, Geometry
         ({"counter": "magic"}, ValueError, r"^Counter must be one of .*, not 'magic'$"),
         ({"act_depth": 1}, ValueError, r"^Activation depth must be an integer from 2 to 1048576, not 1$"),
         ({"max_passes": 257}, ValueError, r"^Maximum passes must be an integer from 1 to 256, not 257$"),
+        ({"breakpoints": 4}, ValueError, r"^Breakpoints must be an integer from 0 to 3, not 4$"),
+        ({"breakpoints": "one"}, TypeError, r"^Breakpoints must be an integer from 0 to 3, not 'one'$"),
+        ({"piecewise": "tables"}, ValueError, r"^Piecewise style must be one of sums, decoded, not 'tables'$"),
+        (
+            {"weight_bits": 1, "breakpoints": 1},
+            ValueError,
+            r"^Weight bits must be at least 2 for piecewise .*, not 1: ",
+        ),
+        (
+            {"weight_bits": 3, "breakpoints": 3, "piecewise": "decoded"},
+            ValueError,
+            r"^Weight bits must be at least 4 to decode 3 breakpoints, not 3$",
+        ),
+        (
+            {"breakpoints": 1, "encoding": "symmetric"},
+            ValueError,
+            r"^Encoding of an engine with breakpoints must be 'any', not 'symmetric'$",
+        ),
+        ({"rescale": 1}, TypeError, r"^Rescale must be a boolean, not 1$"),
+        ({"rescale": None}, TypeError, r"^Rescale must be a boolean, not None$"),
+        ({"constant_depth": 1}, ValueError, r"^Constant depth must be an integer from 2 to 65536, not 1$"),
+        ({"constant_depth": 2**16 + 1}, ValueError, r"^Constant depth must be .* from 2 to 65536, not 65537$"),
         (
             {"lanes": 2, "act_bits": 1, "output_bits": 4},
             ValueError,
@@ -49,9 +71,9 @@ def test_presets_survive_json(name: str) -> None:
 
 def test_every_parameter_is_in_the_hash() -> None:
     geometry = Geometry(max_weight_bits=4)
-    others = {"threshold_style": "search", "encoding": "odd-level"}
+    others = {"threshold_style": "search", "encoding": "odd-level", "piecewise": "decoded", "rescale": True}
     changes = [
-        {name: others[name] if isinstance(value, str) else value + 1}
+        {name: others[name] if name in others else value + 1}
         for name, value in geometry.to_dict().items()
         if name != "counter"  # there is only one so far
     ]
@@ -73,6 +95,40 @@ def test_other_dictionaries_are_refused(values: object) -> None:
 def test_digit_step(weight_bits: int, max_weight_bits: int, act_bits: int, step: int) -> None:
     geometry = Geometry(weight_bits=weight_bits, max_weight_bits=max_weight_bits, act_bits=act_bits)
     assert geometry.digit_step == step
+
+
+@pytest.mark.parametrize(
+    ("changes", "numbers"),
+    [
+        # combines, words of constants, bits of a lane, of zero points, of results
+        ({}, (False, 0, 4, 4, 23)),
+        ({"rescale": True}, (True, 3, 4, 4, 32)),
+        ({"breakpoints": 1}, (True, 3, 5, 4, 32)),
+        ({"breakpoints": 2, "rescale": True}, (True, 8, 6, 4, 32)),
+        ({"breakpoints": 3, "rescale": True}, (True, 10, 6, 4, 32)),
+        # 15 of a plain code and twice its offset of 24, then 8 bits of offset 120.
+        ({"breakpoints": 1, "piecewise": "decoded"}, (False, 0, 5, 6, 23)),
+        ({"breakpoints": 3, "piecewise": "decoded"}, (False, 0, 6, 8, 23)),
+        ({"breakpoints": 1, "piecewise": "decoded", "rescale": True}, (True, 3, 5, 6, 32)),
+        # 255 and twice 24 for each of two digits.
+        ({"breakpoints": 1, "piecewise": "decoded", "max_weight_bits": 8}, (False, 0, 5, 11, 23)),
+    ],
+)
+def test_widths_with_constants(changes: dict, numbers: tuple) -> None:
+    g = Geometry(weight_bits=4).replace(**changes)
+    assert (g.combines, g.constant_words, g.lane.bits, g.zero_bits, g.result_bits) == numbers
+    assert g.sum_bits == 23
+    assert g.lane.zero < 2**g.zero_bits
+    assert g.weight_word_bits == g.columns * g.lanes * g.lane.bits
+    constants = {"constants": g.constant_depth * 32 * g.constant_words} if g.combines else {}
+    assert g.memory_bits == {
+        "program": g.program_depth * 32,
+        "weights": g.weight_depth * g.weight_word_bits,
+        "thresholds": g.threshold_depth * (3 * g.result_bits + 1),
+        "activations": g.act_depth * g.act_word_bits,
+        "results": g.result_depth * g.result_bits,
+        **constants,
+    }
 
 
 def test_memory_bits() -> None:

@@ -46,7 +46,7 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     # From the last step on: memory, counter, accumulator; then the columns leave one by one.
     valid_columns = layer.outputs - (layer.tiles - 1) * g.columns
     drained = _ARRAY + g.columns
-    result = _ARRAY + valid_columns + _DRAIN
+    result = _ARRAY + valid_columns + _DRAIN + _combiner_latency(g)
     if layer.raw:
         written = result
     else:
@@ -60,6 +60,10 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
         written = code + wait + layer.digits
     total = fetch + steps + stalls + max(drained, written) + 1
     return LayerCycles(total, steps, stalls, macs / (total * g.rows * g.columns * g.lanes))
+
+
+def _combiner_latency(geometry: Geometry) -> int:
+    return (6 if geometry.rescale else 3) if geometry.combines else 0
 
 
 def _threshold_latency(geometry: Geometry) -> int:

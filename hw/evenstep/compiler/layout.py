@@ -32,15 +32,14 @@ def from_act_words(words: list[int], *, count: int, digits: int, lanes: int, act
     return (flat.reshape(digits, -1) * weights[:, None]).sum(axis=0)[:count]
 
 
-def weight_words(codes: Any, *, digits: int, columns: int, lanes: int, weight_bits: int) -> list[int]:
-    """Weight words of codes of shape (outputs, inputs): tile by tile, digit by digit, then along the inputs."""
+def weight_words(codes: Any, *, columns: int, lanes: int, lane_bits: int) -> list[int]:
+    """Weight words of lane codes (digits, outputs, inputs): tile by tile, digit by digit, then along the inputs."""
     codes = np.asarray(codes, np.int64)
-    outputs, inputs = codes.shape
-    padded = np.pad(codes, ((0, -outputs % columns), (0, -inputs % lanes)))
-    cut = split_digits(padded, digits, weight_bits)
-    cut = cut.reshape(digits, -1, columns, padded.shape[1] // lanes, lanes)
+    digits, outputs, inputs = codes.shape
+    padded = np.pad(codes, ((0, 0), (0, -outputs % columns), (0, -inputs % lanes)))
+    cut = padded.reshape(digits, -1, columns, padded.shape[2] // lanes, lanes)
     # (digit, tile, column, step, lane) -> (tile, digit, step, column, lane)
-    return _words(cut.transpose(1, 0, 3, 2, 4).reshape(-1, columns * lanes), weight_bits)
+    return _words(cut.transpose(1, 0, 3, 2, 4).reshape(-1, columns * lanes), lane_bits)
 
 
 def host_image(words: list[int], width: int) -> list[int]:

@@ -1,21 +1,29 @@
 """Compilation of a network for one geometry: descriptors, memory images, cycles."""
 
+import hashlib
+import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from evenstep.compiler.constants import constant_words
 from evenstep.compiler.cycles import END_CYCLES, LayerCycles, layer_cycles
 from evenstep.compiler.layout import act_words, from_act_words, host_image, weight_words
+from evenstep.compiler.weights import LaneWeights, lane_weights
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.digits import digit_count, horner_passes
-from evenstep.spec.encoding import Encoding
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.layer import Dense
 from evenstep.spec.network import Network
 from evenstep.spec.program import END_WORD, MAX_PASS_STEPS, LayerDescriptor, PassDescriptor
+from evenstep.spec.wide import Rescale
 
 __all__ = ["CompiledLayer", "Placement", "Program", "compile_network"]
+
+# Low bits of a program's word say what it is; of the end, the others mean nothing.
+_OPERATION_BITS = 4
+_SEAL_BITS = 32 - _OPERATION_BITS
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class CompiledLayer:
     Parameters
     ----------
     name : str
-        Of the network's layer.
+        Of the network's layer whose integers it gives: of the rescaling, where one follows.
     descriptor : LayerDescriptor
         What the sequencer runs.
     cycles : LayerCycles
@@ -102,6 +110,29 @@ class Program:
         """Share of all lane cycles of a run that do a multiply-accumulate."""
         return sum(layer.cycles.useful * layer.cycles.total for layer in self.layers) / self.cycles
 
+    @property
+    def signature(self) -> int:
+        """28 bits, not 0, that tell this program from another, or this engine from another."""
+        digest = hashlib.sha256(self.geometry.hash)
+        for region, words in sorted(self.images.items()):
+            digest.update(struct.pack(f"<II{len(words)}I", region, len(words), *words))
+        return int.from_bytes(digest.digest()[:4], "little") % (2**_SEAL_BITS - 1) + 1
+
+    @property
+    def seal_place(self) -> int:
+        """Word of the program memory for a seal: behind the end, or, in a full memory, the end's own word."""
+        return min(len(self.images[Region.PROGRAM]), self.geometry.program_depth - 1)
+
+    def sealed(self, seal: int) -> dict[Region, list[int]]:
+        """Images with a seal, 1 to 2**28 - 1, in a word of the program memory that means nothing to a run.
+
+        A host seals what it loads with a random number; what is there at power-up is sealed with its `signature`. So a
+        host knows its own work from another's, and from what a power cycle leaves.
+        """
+        assert self.images[Region.PROGRAM][-1] == END_WORD
+        words = self.images[Region.PROGRAM][: self.seal_place]
+        return {**self.images, Region.PROGRAM: [*words, seal << _OPERATION_BITS | END_WORD]}
+
     def input_words(self, inputs: Any) -> list[int]:
         """Host words of one input vector, shape (inputs,), for the input's place in a bank."""
         g = self.geometry
@@ -115,6 +146,13 @@ class Program:
             raise ValueError(f"Input codes must be from 0 to {top}, not {codes.min()} to {codes.max()}")
         words = act_words(codes, digits=self.input.digits, lanes=g.lanes, act_bits=g.act_bits)
         return host_image(words, g.act_word_bits)
+
+    def boundaries(self, inputs: Any) -> list[np.ndarray]:
+        """Integers that each of `layers` must give for `inputs`; shapes as those of `Network.boundaries`."""
+        names = [layer.name for layer in self.network.layers]
+        wanted = {layer.name for layer in self.layers}
+        results = zip(names, self.network.boundaries(inputs), strict=True)
+        return [result for name, result in results if name in wanted]
 
     def host_address(self, region: Region, word: int) -> int:
         """Host address of a wide word in the first bank of a memory."""
@@ -146,38 +184,45 @@ def compile_network(network: Network, geometry: Geometry) -> Program:
     """
     g = geometry
     chain = network.dense_chain()
-    for layer in chain:
-        _check_layer(layer, g)
+    last = network.layers[-1]
+    rescale = last if isinstance(last, Rescale) else None
+    laid = [lane_weights(layer, g) for layer in chain]
+    for layer, one in zip(chain, laid, strict=True):
+        _check_layer(layer, one, g)
     placements, zero_word = _place_activations(chain, g)
     descriptors: list[LayerDescriptor] = []
     weights: list[int] = []
     thresholds: list[int] = []
+    constants: list[int] = []
     channels = results = 0
     compiled = []
     for index, layer in enumerate(chain):
         source = placements[index]
         target = None if layer.thresholds is None else placements[index + 1]
-        encoding = _plain_encoding(layer)
-        digits = digit_count(encoding.bits, g.weight_bits)
+        own, following = laid[index], rescale if target is None else None
         steps = source.stride
-        passes = _passes(layer, source, zero_word, g)
+        passes = _passes(layer.name, own.digits, source, zero_word, g)
         tiles = -(-layer.outputs // g.columns)
         descriptor = LayerDescriptor(
             raw=target is None,
-            doubled=encoding.scale == 2,
-            zero=encoding.zero,
+            doubled=own.doubled,
+            zero=own.zero,
             tiles=tiles,
             outputs=layer.outputs,
             weight_base=len(weights),
-            tile_stride=digits * steps,
+            tile_stride=own.digits * steps,
             channel_base=results if target is None else channels,
             output_base=target.base if target else 0,
             digits=target.digits if target else 1,
             digit_stride=target.stride if target else 0,
             passes=tuple(passes),
+            combined=own.factors is not None,
+            rescale=(following.shift, following.bits) if following else None,
+            constant_base=len(constants),
         )
         descriptors.append(descriptor)
-        weights += weight_words(layer.codes, digits=digits, columns=g.columns, lanes=g.lanes, weight_bits=g.weight_bits)
+        weights += weight_words(own.lanes, columns=g.columns, lanes=g.lanes, lane_bits=g.lane.bits)
+        constants += constant_words(layer, own, following, g)
         if layer.thresholds is None:
             results += layer.outputs
         else:
@@ -186,19 +231,26 @@ def compile_network(network: Network, geometry: Geometry) -> Program:
             rows = np.concatenate([wide.values, wide.flips[:, None].astype(np.int64)], axis=1)
             thresholds += [int(value) & 0xFFFFFFFF for value in rows.flat]
             channels += layer.outputs
-        macs = layer.inputs * layer.outputs * g.rows * digits * source.digits
+        macs = layer.inputs * layer.outputs * g.rows * own.digits * source.digits
         overwritten = target is not None and any(
             later.base < target.base + target.words and target.base < later.base + later.words
             for later in placements[index + 2 :]
         )
         compiled.append(
-            CompiledLayer(layer.name, descriptor, layer_cycles(descriptor, g, macs=macs), target, overwritten)
+            CompiledLayer(
+                following.name if following else layer.name,
+                descriptor,
+                layer_cycles(descriptor, g, macs=macs),
+                target,
+                overwritten,
+            )
         )
     program = [word for one in descriptors for word in one.words()] + [END_WORD]
     _check_fit("Program", len(program), g.program_depth, "words", "program_depth")
     _check_fit("Weights", len(weights), g.weight_depth, "words", "weight_depth")
     _check_fit("Thresholds", channels, g.threshold_depth, "channels", "threshold_depth")
     _check_fit("Results", results, g.result_depth, "words", "result_depth")
+    _check_fit("Constants", len(constants), g.constant_depth, "channels", "constant_depth")
     # Only the zero word of the activation memory needs loading; it lies first.
     images = {
         Region.PROGRAM: program,
@@ -206,6 +258,8 @@ def compile_network(network: Network, geometry: Geometry) -> Program:
         Region.THRESHOLDS: thresholds,
         Region.ACTIVATIONS: host_image([0], g.act_word_bits),
     }
+    if constants:
+        images[Region.CONSTANTS] = host_image(constants, 32 * g.constant_words)
     return Program(network, g, tuple(compiled), images, placements[0])
 
 
@@ -218,25 +272,8 @@ def _check_fit(what: str, needed: int, limit: int, unit: str, parameter: str) ->
         )
 
 
-def _plain_encoding(layer: Dense) -> Encoding:
-    if not isinstance(layer.encoding, Encoding):
-        raise ValueError(f"{layer.name} must have uniform weights, not piecewise linear ones: no engine runs them yet")
-    return layer.encoding
-
-
-def _check_layer(layer: Dense, g: Geometry) -> None:
+def _check_layer(layer: Dense, weights: LaneWeights, g: Geometry) -> None:
     """Refuse what the array's numbers cannot hold."""
-    encoding = _plain_encoding(layer)
-    if encoding.kind not in g.encoding_kinds:
-        raise ValueError(
-            f"{layer.name} has {encoding.kind} weights, which an engine for {g.encoding} ones cannot run: "
-            "generate it with --encoding any"
-        )
-    if layer.encoding.bits > g.max_weight_bits:
-        raise ValueError(
-            f"{layer.name} has {layer.encoding.bits}-bit weights, wider than the engine's {g.max_weight_bits}: "
-            f"generate it with --max-weight-bits {layer.encoding.bits}"
-        )
     if layer.output_bits is not None and layer.output_bits > g.output_bits:
         raise ValueError(
             f"{layer.name} has {layer.output_bits}-bit outputs, wider than the engine's {g.output_bits}: "
@@ -244,11 +281,17 @@ def _check_layer(layer: Dense, g: Geometry) -> None:
         )
     low, high = layer.sum_ranges()
     # Thresholds reach one above the largest sum, so that an unreachable one can be told apart.
-    largest = max(layer.dot_range(), int(high.max()) + 2, -int(low.min()))
+    result = max(int(high.max()) + 2, -int(low.min()))
+    largest = weights.largest if weights.factors is not None else max(weights.largest, result)
     if largest >= 2**g.accumulator_bits:
         raise ValueError(
             f"{layer.name} has sums up to {largest}, too wide for the engine's {g.accumulator_bits}-bit accumulators: "
             f"generate it with --accumulator-bits {largest.bit_length()}"
+        )
+    if result >= 2 ** (g.result_bits - 1):
+        raise ValueError(
+            f"{layer.name} has results up to {result}, too wide for the engine's {g.result_bits} bits: "
+            "quantize it with smaller constants (constant_bits)"
         )
 
 
@@ -271,10 +314,10 @@ def _place_activations(chain: tuple[Dense, ...], g: Geometry) -> tuple[list[Plac
     return [Placement(base, *size) for base, size in zip(bases, sizes, strict=True)], 0
 
 
-def _passes(layer: Dense, source: Placement, zero_word: int, g: Geometry) -> list[PassDescriptor]:
+def _passes(name: str, weight_digits: int, source: Placement, zero_word: int, g: Geometry) -> list[PassDescriptor]:
     """Passes of a layer's tile, digit products from the heaviest to the lightest."""
     products = horner_passes(
-        weight_digits=digit_count(layer.encoding.bits, g.weight_bits),
+        weight_digits=weight_digits,
         act_digits=source.digits,
         weight_bits=g.weight_bits,
         act_bits=g.act_bits,
@@ -296,7 +339,7 @@ def _passes(layer: Dense, source: Placement, zero_word: int, g: Geometry) -> lis
             )
     if len(passes) > g.max_passes:
         raise ValueError(
-            f"{layer.name} needs {len(passes)} passes, more than the engine's {g.max_passes}: "
+            f"{name} needs {len(passes)} passes, more than the engine's {g.max_passes}: "
             f"generate it with --max-passes {len(passes)}"
         )
     return passes

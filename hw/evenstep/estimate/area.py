@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from evenstep.spec.encoding import unsigned_bits
-from evenstep.spec.geometry import Geometry
+from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 
 __all__ = ["AreaEstimate", "estimate_area"]
 
@@ -12,9 +12,10 @@ __all__ = ["AreaEstimate", "estimate_area"]
 class AreaEstimate:
     """LUT4 and flip-flops of an engine's parts, without memories and the multiplexers that deep ones need.
 
-    The array is counted from its structure: every full adder, multiplexer bit and group of four inputs is a LUT4. The
-    other parts are small; their constants are those of one synthesis for iCE40 and ECP5, between which they lie. The
-    tests hold every part against synthesis; a calibrated model is to come with the benchmarks.
+    The array is counted from its structure: every full adder, multiplexer bit and group of four inputs is a LUT4.
+    Multipliers of the combiner are counted as LUTs too, as a part without DSP blocks has them. The other parts are
+    small; their constants are those of one synthesis for iCE40 and ECP5, between which they lie. The tests hold every
+    part against synthesis; a calibrated model is to come with the benchmarks.
 
     Parameters
     ----------
@@ -29,32 +30,89 @@ class AreaEstimate:
 def estimate_area(geometry: Geometry) -> AreaEstimate:
     """Area of the parts of an engine of `geometry`."""
     g = geometry
-    accumulator, result = g.accumulator_bits, g.result_bits
-    # An element adds to its accumulator behind a multiplexer, and has drain registers behind another.
-    element = _counter_luts(g.lanes, g.weight_bits, g.act_bits) + 3 * accumulator
+    accumulator, total, result = g.accumulator_bits, g.sum_bits, g.result_bits
     act_sum = _counter_luts(g.lanes, 1, g.act_bits) + 2 * accumulator
-    count_bits = unsigned_bits(g.lanes * (2**g.weight_bits - 1) * (2**g.act_bits - 1))
-    elements = g.rows * g.columns
     act_sums = 0 if g.encoding == "unsigned" else g.rows
+    element, count_bits = _element(g)
     comparators, stages = (2**g.output_bits - 1, 1) if g.threshold_style == "bank" else (g.output_bits, g.output_bits)
     packed = g.rows * g.lanes * g.output_bits
+    # The other sums go through the drain beside the first, and the number of the channel's constants with them.
+    outer = 2 * (g.rows * (g.lane.sums - 1) * accumulator + (g.constant_depth - 1).bit_length()) if g.combines else 0
     luts = {
-        "array": elements * element + act_sums * act_sum,
-        "drain": g.rows * (2 * g.max_weight_bits * accumulator + result + 18) + 55,
+        "array": g.rows * g.columns * element + g.columns * _column_luts(g) + act_sums * act_sum,
+        "drain": g.rows * (2 * g.zero_bits * accumulator + total + 18) + 55,
         "thresholds": g.rows * comparators * result + 2**g.output_bits * result + 20,
         "packer": 15 * packed // 4 + 45,
         "sequencer": 470,
         "link": 1040,
     }
+    # Accumulators, and drain registers of the same width.
     flip_flops = {
-        "array": elements * (2 * accumulator + count_bits) + act_sums * (2 * accumulator + count_bits),
-        "drain": g.rows * 3 * result + 35,
+        "array": g.rows * g.columns * (2 * g.lane.sums * accumulator + count_bits)
+        + act_sums * (2 * accumulator + _count_bits(g, 1)),
+        "drain": g.rows * 3 * total + 35 + outer,
         "thresholds": stages * (g.rows * (result + g.output_bits) + 11) + 60,
         "packer": 2 * packed + 25,
         "sequencer": 240,
         "link": 415,
     }
+    if g.combines:
+        luts["combiner"], flip_flops["combiner"] = _combiner(g)
     return AreaEstimate(luts, flip_flops)
+
+
+def _count_bits(g: Geometry, weight_bits: int) -> int:
+    return unsigned_bits(g.lanes * (2**weight_bits - 1) * (2**g.act_bits - 1))
+
+
+def _element(g: Geometry) -> tuple[int, int]:
+    """LUTs of an element, and bits of all the counts that its counters register."""
+    lane = g.lane
+    # Each sum adds to its accumulator behind a multiplexer, and has a drain register behind another.
+    luts = _counter_luts(g.lanes, lane.count_bits, g.act_bits) + 3 * g.accumulator_bits * lane.sums
+    first = _count_bits(g, lane.count_bits)
+    if not lane.combines:
+        return luts, first
+    # An outer region counts magnitudes, negatives and members, and makes two sums of them and mends the first.
+    magnitudes, ones = _count_bits(g, lane.magnitude_bits), _count_bits(g, 1)
+    luts += lane.breakpoints * (
+        _counter_luts(g.lanes, lane.magnitude_bits, g.act_bits) + 2 * _counter_luts(g.lanes, 1, g.act_bits)
+    )
+    luts += lane.breakpoints * (2 * magnitudes + ones + first)
+    return luts, first + lane.breakpoints * (magnitudes + 2 * ones)
+
+
+def _column_luts(g: Geometry) -> int:
+    """LUTs in front of a column's elements, which all rows share: masks of a lane's bits, or each decoded bit."""
+    lane = g.lane
+    if lane.decodes:
+        return g.lanes * lane.count_bits
+    # Of one outer region the region's only bit is the mask; of more, it takes a LUT to compare.
+    return g.lanes * lane.breakpoints * (lane.weight_bits + (lane.breakpoints > 1))
+
+
+def _combiner(g: Geometry) -> tuple[int, int]:
+    """LUTs and flip-flops of a combiner, stage by stage."""
+    combines = g.lane.combines
+    sums = [g.sum_bits, *[g.accumulator_bits] * (g.lane.sums - 1)]
+    width = RESULT_BITS if combines else g.sum_bits
+    # Registers of the sums, of their products, and of what these add up to.
+    row_bits = sum(sums) + (len(sums) + 1) * width
+    row_luts = sum(_product_luts(bits, width) + width for bits in sums) - width if combines else 0
+    stages, constants = 3, 0
+    if g.rescale:
+        # Behind the multiplier come an addition, a shift and a saturation of 64 bits.
+        row_bits += width + FACTOR_BITS + 64 + RESULT_BITS
+        row_luts += _product_luts(width, 64) + 680
+        stages, constants = 6, 2 * (FACTOR_BITS + 64) + 64
+    tag_bits = (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 2  # channel, last, valid
+    return g.rows * row_luts, g.rows * row_bits + constants + stages * tag_bits
+
+
+def _product_luts(bits: int, width: int) -> int:
+    """LUTs of a product with a factor, of which `width` bits are wanted: not quite three for each bit to be added."""
+    beyond = max(0, bits + FACTOR_BITS - width)
+    return 14 * (bits * FACTOR_BITS - beyond * (beyond + 1) // 2) // 5
 
 
 def _counter_luts(lanes: int, weight_bits: int, act_bits: int) -> int:

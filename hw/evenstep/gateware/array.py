@@ -7,11 +7,23 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.checks import check_int
-from evenstep.gateware.count import PortableCounter, create_counter
-from evenstep.gateware.element import ProcessingElement
+from evenstep.gateware.count import PortableCounter
+from evenstep.gateware.element import ProcessingElement, create_element
 from evenstep.spec.geometry import Geometry
 
-__all__ = ["PEArray"]
+__all__ = ["PEArray", "column_layout"]
+
+
+def column_layout(geometry: Geometry) -> data.StructLayout:
+    """What leaves the array at once: a column of R elements, and the activation sums."""
+    g = geometry
+    return data.StructLayout(
+        {
+            "sums": g.rows * g.lane.sums * g.accumulator_bits,
+            "act_sums": g.rows * g.accumulator_bits,
+            "final": 1,
+        }
+    )
 
 
 class PEArray(wiring.Component):
@@ -26,7 +38,7 @@ class PEArray(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-        Uses `rows`, `columns`, `lanes`, `weight_bits`, `act_bits`, `accumulator_bits`, `digit_step`, `counter` and
+        Uses `rows`, `columns`, `lanes`, `lane`, `act_bits`, `accumulator_bits`, `digit_step`, `counter` and
         `encoding`: activation sums are 0 where weights are unsigned, as nobody needs them.
     counter_latency : int
         Pipeline registers inside the counters.
@@ -34,12 +46,12 @@ class PEArray(wiring.Component):
     Members
     -------
     i : In(stream)
-        ``acts`` (R * K * A bits, row 0 low), ``weights`` (C * K * W bits, column 0 low), ``first``, ``last``, ``shift``
+        ``acts`` (R * K * A bits, row 0 low), ``weights`` (C * K lanes, column 0 low), ``first``, ``last``, ``shift``
         (take a Horner step before adding), ``count`` (add to the activation sums too), ``final`` (handed through: the
         tile ends a layer).
     o : Out(stream)
-        Columns in ascending order: ``sums`` (R accumulators, row 0 low), ``act_sums`` (the same shape), ``final``
-        (last column of a tile whose last step was `final`).
+        Columns in ascending order: ``sums`` (R times the sums of an element, row 0 low), ``act_sums`` (R accumulators),
+        ``final`` (last column of a tile whose last step was `final`).
     """
 
     i: stream.Interface
@@ -53,7 +65,7 @@ class PEArray(wiring.Component):
         step = data.StructLayout(
             {
                 "acts": g.rows * g.lanes * g.act_bits,
-                "weights": g.columns * g.lanes * g.weight_bits,
+                "weights": g.weight_word_bits,
                 "first": 1,
                 "last": 1,
                 "shift": 1,
@@ -61,10 +73,7 @@ class PEArray(wiring.Component):
                 "final": 1,
             }
         )
-        column = data.StructLayout(
-            {"sums": g.rows * g.accumulator_bits, "act_sums": g.rows * g.accumulator_bits, "final": 1}
-        )
-        super().__init__({"i": In(stream.Signature(step)), "o": Out(stream.Signature(column))})
+        super().__init__({"i": In(stream.Signature(step)), "o": Out(stream.Signature(column_layout(g)))})
 
     def elaborate(self, platform):
         m = Module()
@@ -82,19 +91,17 @@ class PEArray(wiring.Component):
         valid, first, last, shift, count, final = (Signal(name=f"acc_{n}") for n in _FLAGS)
         m.d.comb += Cat(valid, first, last, shift, count, final).eq(flags)
 
-        def element(name, counter, acts, weights, act_valid):
-            m.submodules[name] = pe = ProcessingElement(
-                counter, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step
-            )
+        def add(name, pe, acts, weights):
+            m.submodules[name] = pe
             m.d.comb += [
                 pe.acts.eq(acts),
                 pe.weights.eq(weights),
                 pe.enable.eq(advance),
-                pe.valid.eq(act_valid),
+                pe.valid.eq(valid),
                 pe.first.eq(first),
                 pe.shift.eq(shift),
             ]
-            return pe
+            return pe.sums
 
         sums: list[list] = []
         act_sums = []
@@ -102,15 +109,8 @@ class PEArray(wiring.Component):
             acts = step.acts.word_select(r, g.lanes * g.act_bits)
             row = []
             for c in range(g.columns):
-                counter = create_counter(
-                    g.counter,
-                    lanes=g.lanes,
-                    weight_bits=g.weight_bits,
-                    act_bits=g.act_bits,
-                    latency=self.counter_latency,
-                )
-                weights = step.weights.word_select(c, g.lanes * g.weight_bits)
-                row.append(element(f"pe_{r}_{c}", counter, acts, weights, valid).sum)
+                weights = step.weights.word_select(c, g.lanes * g.lane.bits)
+                row.append(add(f"pe_{r}_{c}", create_element(g, counter_latency=self.counter_latency), acts, weights))
             sums.append(row)
             if g.encoding == "unsigned":
                 act_sums.append(Const(0, g.accumulator_bits))
@@ -118,10 +118,12 @@ class PEArray(wiring.Component):
             # An activation sum is a dot product with ones. A step that is not to be counted still shifts.
             gated = Mux(step.count, acts, 0)
             counter = PortableCounter(lanes=g.lanes, weight_bits=1, act_bits=g.act_bits, latency=self.counter_latency)
-            act_sums.append(element(f"act_sum_{r}", counter, gated, Const(-1, g.lanes), valid).sum)
+            act_sum = ProcessingElement(counter, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step)
+            act_sums.append(add(f"act_sum_{r}", act_sum, gated, Const(-1, g.lanes)))
 
         # Drain registers: column 0 leaves, the others move up.
-        drain = [Signal(g.rows * g.accumulator_bits, name=f"drain{c}", reset_less=True) for c in range(g.columns)]
+        width = len(self.o.payload.sums)
+        drain = [Signal(width, name=f"drain{c}", reset_less=True) for c in range(g.columns)]
         drain_act_sums = Signal(g.rows * g.accumulator_bits, reset_less=True)
         drain_final = Signal()
         left = Signal(range(g.columns + 1))  # columns still to leave

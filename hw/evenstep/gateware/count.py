@@ -30,7 +30,7 @@ class Counter(wiring.Component):
     lanes : int
         K, number of lanes, 1 to 1024.
     weight_bits, act_bits : int
-        W and A, 1 to 8.
+        W, 1 to 12, and A, 1 to 8. Decoded piecewise linear weights are the widest.
     latency : int
         Pipeline registers between inputs and `count`, at least 0. Throughput is one count per enabled cycle.
 
@@ -53,7 +53,7 @@ class Counter(wiring.Component):
 
     def __init__(self, *, lanes: int, weight_bits: int, act_bits: int, latency: int = 0):
         self.lanes = check_int("Lanes", lanes, 1, 1024)
-        self.weight_bits = check_int("Weight bits", weight_bits, 1, 8)
+        self.weight_bits = check_int("Weight bits", weight_bits, 1, 12)
         self.act_bits = check_int("Activation bits", act_bits, 1, 8)
         self.latency = check_int("Counter latency", latency, 0, self.max_latency)
         super().__init__(
@@ -64,6 +64,11 @@ class Counter(wiring.Component):
                 "count": Out(self.count_bits),
             }
         )
+
+    @property
+    def counts(self) -> list[Value]:
+        """What an element accumulates: here the one count."""
+        return [self.count]
 
     @property
     def count_bits(self) -> int:

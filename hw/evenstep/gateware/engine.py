@@ -1,11 +1,14 @@
 """The engine: link, memories, sequencer, array, drain, threshold unit and packer, joined."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenstep.gateware.array import PEArray
+from evenstep.gateware.combine import Combiner
 from evenstep.gateware.drain import Drain
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host
 from evenstep.gateware.packer import Packer
@@ -37,6 +40,7 @@ def host_words(geometry: Geometry) -> dict[Region, int]:
         Region.THRESHOLDS: g.threshold_depth * 2**g.output_bits,
         Region.ACTIVATIONS: words(g.act_word_bits, g.act_depth, g.rows),
         Region.RESULTS: words(g.result_bits, g.result_depth, g.rows),
+        **({Region.CONSTANTS: words(32 * g.constant_words, g.constant_depth)} if g.combines else {}),
     }
 
 
@@ -47,6 +51,12 @@ class Core(wiring.Component):
     ----------
     geometry : Geometry
         All of it.
+    images : mapping of Region to sequence of int
+        Host words that memories hold at power-up, as `evenstep.compiler.Program.images`; every bank of the
+        activations holds theirs. What is left out is 0.
+    weight_memory : callable
+        What makes the memory of the weights, with the parameters of `WordMemory` and its members; where a device has
+        a better place for them than block RAM.
 
     Members
     -------
@@ -69,8 +79,16 @@ class Core(wiring.Component):
     cycles: Signal
     steps: Signal
 
-    def __init__(self, geometry: Geometry):
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        images: Mapping[Region, Sequence[int]] | None = None,
+        weight_memory: Callable[..., WordMemory] = WordMemory,
+    ):
         self.geometry = geometry
+        self.images = {region: tuple((images or {}).get(region, ())) for region in host_words(geometry)}
+        self.weight_memory = weight_memory
         super().__init__(
             {
                 "region": In(8),
@@ -88,9 +106,14 @@ class Core(wiring.Component):
         m = Module()
         g = self.geometry
 
-        m.submodules.program = program = WordMemory(width=32, depth=g.program_depth)
-        m.submodules.weights = weights = WordMemory(width=g.weight_word_bits, depth=g.weight_depth)
-        activations = [WordMemory(width=g.act_word_bits, depth=g.act_depth) for _ in range(g.rows)]
+        images = self.images
+        m.submodules.program = program = WordMemory(width=32, depth=g.program_depth, init=images[Region.PROGRAM])
+        m.submodules.weights = weights = self.weight_memory(
+            width=g.weight_word_bits, depth=g.weight_depth, init=images[Region.WEIGHTS]
+        )
+        activations = [
+            WordMemory(width=g.act_word_bits, depth=g.act_depth, init=images[Region.ACTIVATIONS]) for _ in range(g.rows)
+        ]
         results = [WordMemory(width=g.result_bits, depth=g.result_depth) for _ in range(g.rows)]
         for row in range(g.rows):
             m.submodules[f"activations{row}"] = activations[row]
@@ -104,6 +127,7 @@ class Core(wiring.Component):
             channels=g.threshold_depth,
             rows=g.rows,
             channel_bits=drain.channel_bits,
+            init=images[Region.THRESHOLDS],
         )
         blocks = {"sequencer": sequencer, "array": array, "drain": drain, "threshold": threshold, "packer": packer}
         for name, block in blocks.items():
@@ -122,6 +146,21 @@ class Core(wiring.Component):
             Region.ACTIVATIONS: banked["activations"],
             Region.RESULTS: banked["results"],
         }
+        # What finished sums become results in: the drain, and the combiner where there is one.
+        finished = drain
+        if g.combines:
+            finished = Combiner(g, channel_bits=drain.channel_bits, init=images[Region.CONSTANTS])
+            m.submodules.combiner = ResetInserter(self.reset)(finished)
+            wiring.connect(m, drain.o, finished.i)
+            layer = sequencer.layer
+            m.d.comb += [
+                drain.constant_base.eq(layer.constant_base),
+                finished.combined.eq(layer.combined),
+                finished.rescaled.eq(layer.rescaled),
+                finished.shift.eq(layer.shift),
+                finished.bits.eq(layer.bits),
+            ]
+            regions[Region.CONSTANTS] = finished.host
         connect_host(m, wiring.flipped(self.host), self.region, [regions[region] for region in sorted(regions)])
 
         # Sequencer, operands and array.
@@ -155,7 +194,7 @@ class Core(wiring.Component):
         # Drain, and behind it either results or thresholds.
         layer = sequencer.layer
         wiring.connect(m, array.o, drain.i)
-        value = drain.o.payload
+        value = finished.o.payload
         m.d.comb += [
             drain.start.eq(sequencer.layer_start),
             drain.doubled.eq(layer.doubled),
@@ -164,10 +203,10 @@ class Core(wiring.Component):
             drain.outputs.eq(layer.outputs),
             sequencer.drained.eq(drain.drained),
             threshold.i.payload.eq(value),
-            threshold.i.valid.eq(drain.o.valid & ~layer.raw),
-            drain.o.ready.eq(threshold.i.ready | layer.raw),
+            threshold.i.valid.eq(finished.o.valid & ~layer.raw),
+            finished.o.ready.eq(threshold.i.ready | layer.raw),
         ]
-        result_write = drain.o.valid & layer.raw
+        result_write = finished.o.valid & layer.raw
         for row, memory in enumerate(results):
             m.d.comb += [
                 memory.write_address.eq(value.channel),
@@ -197,6 +236,8 @@ class Engine(wiring.Component):
     geometry : Geometry
         All of it; its hash is what the engine identifies itself with. A memory beyond the link's addresses is a
         `ValueError`.
+    images, weight_memory
+        As those of `Core`.
 
     Members
     -------
@@ -210,8 +251,16 @@ class Engine(wiring.Component):
     o: stream.Interface
     busy: Signal
 
-    def __init__(self, geometry: Geometry):
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        images: Mapping[Region, Sequence[int]] | None = None,
+        weight_memory: Callable[..., WordMemory] = WordMemory,
+    ):
         self.geometry = geometry
+        self.images = images
+        self.weight_memory = weight_memory
         for region, words in host_words(geometry).items():
             if words > 2**ADDRESS_BITS:
                 raise ValueError(
@@ -225,7 +274,7 @@ class Engine(wiring.Component):
         m.submodules.receiver = receiver = FrameReceiver()
         m.submodules.sender = sender = FrameSender()
         m.submodules.decoder = decoder = CommandDecoder(identity=self.geometry.hash, sizes=host_words(self.geometry))
-        m.submodules.core = core = Core(self.geometry)
+        m.submodules.core = core = Core(self.geometry, images=self.images, weight_memory=self.weight_memory)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
         wiring.connect(m, receiver.o, decoder.i)
         wiring.connect(m, decoder.o, sender.i)

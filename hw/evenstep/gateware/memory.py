@@ -1,5 +1,7 @@
 """Memories: wide words for the engine, 32-bit words for the host."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -88,6 +90,8 @@ class WordMemory(wiring.Component):
         Bits of a word.
     depth : int
         Number of words.
+    init : sequence of int
+        Host words that the memory holds at power-up, from address 0 on; the rest is 0.
 
     Members
     -------
@@ -109,11 +113,13 @@ class WordMemory(wiring.Component):
     write_data: Signal
     host: HostInterface
 
-    def __init__(self, *, width: int, depth: int):
+    def __init__(self, *, width: int, depth: int, init: Sequence[int] = ()):
         self.width = check_int("Memory width", width, 1)
         self.depth = check_int("Memory depth", depth, 2)
         self.lanes = -(-width // HOST_BITS)
         self.lane_bits = ceil_log2(self.lanes)
+        self.init = tuple(init)
+        check_int("Host words at power-up", len(self.init), 0, depth << self.lane_bits)
         self.address_bits = ceil_log2(depth)
         super().__init__(
             {
@@ -138,7 +144,8 @@ class WordMemory(wiring.Component):
         for lane in range(self.lanes):
             low = lane * HOST_BITS
             width = min(HOST_BITS, self.width - low)
-            m.submodules[f"lane{lane}"] = ram = memory.Memory(shape=width, depth=self.depth, init=[])
+            init = [word & (1 << width) - 1 for word in self.init[lane :: 1 << self.lane_bits]]
+            m.submodules[f"lane{lane}"] = ram = memory.Memory(shape=width, depth=self.depth, init=init)
             read, write = ram.read_port(), ram.write_port()
             m.d.comb += [
                 read.addr.eq(self.read_address),

@@ -16,16 +16,18 @@ def layer_configuration(geometry: Geometry) -> data.StructLayout:
     g = geometry
     channel_bits = ceil_log2(max(g.threshold_depth, g.result_depth))
     act_bits = ceil_log2(g.act_depth)
+    constants = {"combined": 1, "rescaled": 1, "shift": 6, "bits": 6, "constant_base": ceil_log2(g.constant_depth)}
     return data.StructLayout(
         {
             "raw": 1,
             "doubled": 1,
             "digits": (g.output_digits).bit_length(),
-            "zero": g.max_weight_bits,
+            "zero": g.zero_bits,
             "outputs": channel_bits + 1,
             "channel_base": channel_bits,
             "output_base": act_bits,
             "digit_stride": act_bits,
+            **(constants if g.combines else {}),
         }
     )
 
@@ -38,7 +40,7 @@ class Sequencer(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-        Uses the depths of the memories, `max_passes` and `max_weight_bits`.
+        Uses the depths of the memories, `max_passes`, `zero_bits` and `combines`.
 
     Members
     -------
@@ -189,6 +191,8 @@ class Sequencer(wiring.Component):
                                 self.layer.digits.eq(fetched[8:12]),
                                 passes.eq(fetched[16:24]),
                             ]
+                            if g.combines:
+                                m.d.sync += [self.layer.combined.eq(fetched[6]), self.layer.rescaled.eq(fetched[7])]
                             with m.If(fetched[:4] == 0):
                                 m.d.sync += [word.eq(0), self.busy.eq(0)]
                                 m.next = "Idle"
@@ -196,6 +200,8 @@ class Sequencer(wiring.Component):
                             m.d.sync += self.layer.zero.eq(fetched)
                         with m.Case(2):
                             m.d.sync += tiles.eq(fetched)
+                            if g.combines:
+                                m.d.sync += [self.layer.shift.eq(fetched[16:22]), self.layer.bits.eq(fetched[22:28])]
                         with m.Case(3):
                             m.d.sync += self.layer.outputs.eq(fetched)
                         with m.Case(4):
@@ -203,7 +209,9 @@ class Sequencer(wiring.Component):
                         with m.Case(5):
                             m.d.sync += tile_stride.eq(fetched)
                         with m.Case(6):
-                            m.d.sync += self.layer.channel_base.eq(fetched)
+                            m.d.sync += self.layer.channel_base.eq(fetched[:16])
+                            if g.combines:
+                                m.d.sync += self.layer.constant_base.eq(fetched[16:])
                         with m.Case(7):
                             m.d.sync += self.layer.output_base.eq(fetched)
                         with m.Case(8):

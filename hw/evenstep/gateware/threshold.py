@@ -8,7 +8,9 @@ Thresholds are written by the host at run time: threshold i (0 the lowest) of ch
 The thresholds of a channel must ascend.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -38,6 +40,8 @@ class ThresholdUnit(wiring.Component):
         R, values compared at once.
     channel_bits : int
         Width of the channel number, at least that of `channels` - 1. Left out: that.
+    init : sequence of int
+        Host words that the thresholds hold at power-up: all of the first channels. The others hold 0.
 
     Members
     -------
@@ -53,13 +57,25 @@ class ThresholdUnit(wiring.Component):
     o: stream.Interface
     host: HostInterface
 
-    def __init__(self, *, width: int, bits: int, channels: int, rows: int = 1, channel_bits: int | None = None):
+    def __init__(
+        self,
+        *,
+        width: int,
+        bits: int,
+        channels: int,
+        rows: int = 1,
+        channel_bits: int | None = None,
+        init: Sequence[int] = (),
+    ):
         self.width = check_int("Value width", width, 1, 32)
         self.bits = check_int("Output bits", bits, 1, 8)
         self.channels = check_int("Channels", channels, 2, 2**16)
         self.rows = check_int("Rows", rows, 1, 64)
         self.address_bits = ceil_log2(channels)
         self.channel_bits = check_int("Channel bits", channel_bits or self.address_bits, self.address_bits, 32)
+        self.init = tuple(init)
+        if len(self.init) % 2**self.bits or len(self.init) > channels << self.bits:
+            raise ValueError(f"Thresholds at power-up must be those of at most {channels} channels, all of each")
         request = data.StructLayout({"channel": self.channel_bits, "values": rows * width, "last": 1})
         result = data.StructLayout({"codes": rows * bits, "last": 1})
         super().__init__(
@@ -79,9 +95,17 @@ class ThresholdUnit(wiring.Component):
         """Signed value of `row` in a flat vector."""
         return vector.word_select(row, self.width).as_signed()
 
-    def storage(self, m: Module, name: str, shape, depth: int, *, write, address, ports: int = 1) -> list:
-        """Read ports of a new memory that the host writes where `write` is set."""
-        m.submodules[name] = ram = memory.Memory(shape=shape, depth=depth, init=[])
+    def storage(
+        self, m: Module, name: str, shape, depth: int, *, indices: Sequence[int], write, address, ports: int = 1
+    ) -> list:
+        """Read ports of a new memory that the host writes where `write` is set.
+
+        It holds the host words `indices` of each channel, one after the other.
+        """
+        count = 1 << self.bits
+        channels = range(0, len(self.init), count)
+        init = [Const(self.init[channel + index], shape).value for channel in channels for index in indices]
+        m.submodules[name] = ram = memory.Memory(shape=shape, depth=depth, init=init)
         port = ram.write_port()
         m.d.comb += [port.addr.eq(address), port.data.eq(self.host.write_data), port.en.eq(write)]
         return [ram.read_port() for _ in range(ports)]
@@ -113,6 +137,7 @@ class ThresholdBank(ThresholdUnit):
                 "flips" if flip else f"thresholds{index}",
                 1 if flip else signed(self.width),
                 self.channels,
+                indices=[index],
                 write=here,
                 address=host_channel,
             )
@@ -185,6 +210,7 @@ class SearchThresholds(ThresholdUnit):
                 f"level{level}",
                 signed(self.width),
                 self.channels * 2**level,
+                indices=range(step - 1, 2**self.bits - 1, 2 * step),
                 write=self.host.write_enable & met & ~host_flip,
                 address=Cat(entry, host_channel),
                 ports=self.rows,
@@ -210,7 +236,13 @@ class SearchThresholds(ThresholdUnit):
 
         # The flip is read beside the last level.
         (flip,) = self.storage(
-            m, "flips", 1, self.channels, write=self.host.write_enable & host_flip, address=host_channel
+            m,
+            "flips",
+            1,
+            self.channels,
+            indices=[2**self.bits - 1],
+            write=self.host.write_enable & host_flip,
+            address=host_channel,
         )
         m.d.comb += [flip.addr.eq(last_request.channel), flip.en.eq(advance)]
         with m.If(self.host.read_enable):
@@ -226,9 +258,16 @@ class SearchThresholds(ThresholdUnit):
 
 
 def create_threshold_unit(
-    style: str, *, width: int, bits: int, channels: int, rows: int = 1, channel_bits: int | None = None
+    style: str,
+    *,
+    width: int,
+    bits: int,
+    channels: int,
+    rows: int = 1,
+    channel_bits: int | None = None,
+    init: Sequence[int] = (),
 ) -> ThresholdUnit:
     """Threshold unit of a style, one of `evenstep.spec.THRESHOLD_STYLES`; parameters as those of `ThresholdUnit`."""
     check_choice("Threshold style", style, THRESHOLD_STYLES)
     kind = {"bank": ThresholdBank, "search": SearchThresholds}[style]
-    return kind(width=width, bits=bits, channels=channels, rows=rows, channel_bits=channel_bits)
+    return kind(width=width, bits=bits, channels=channels, rows=rows, channel_bits=channel_bits, init=init)

@@ -6,8 +6,10 @@ from amaranth.lib import wiring
 
 from evenstep.checks import check_choice
 from evenstep.gateware.array import PEArray
+from evenstep.gateware.combine import Combiner
 from evenstep.gateware.dot import DotProduct
-from evenstep.gateware.drain import Drain
+from evenstep.gateware.drain import Drain, channel_bits
+from evenstep.gateware.element import create_element
 from evenstep.gateware.engine import Engine
 from evenstep.gateware.packer import Packer
 from evenstep.gateware.threshold import create_threshold_unit
@@ -16,17 +18,26 @@ from evenstep.spec.geometry import Geometry
 
 __all__ = ["BLOCKS", "create_block"]
 
+
+def _create_dot(g: Geometry) -> DotProduct:
+    if g.breakpoints:
+        raise ValueError(f"Breakpoints of a dot product must be 0, not {g.breakpoints}: the block 'element' takes them")
+    return DotProduct(
+        lanes=g.lanes, weight_bits=g.weight_bits, act_bits=g.act_bits, encoding=g.encoding, counter=g.counter
+    )
+
+
 #: Name of each block and what a geometry makes of it.
 BLOCKS: dict[str, Callable[[Geometry], wiring.Component]] = {
     "engine": Engine,
     "array": PEArray,
-    "dot": lambda g: DotProduct(
-        lanes=g.lanes, weight_bits=g.weight_bits, act_bits=g.act_bits, encoding=g.encoding, counter=g.counter
-    ),
+    "element": create_element,
+    "dot": _create_dot,
     "threshold": lambda g: create_threshold_unit(
         g.threshold_style, width=g.result_bits, bits=g.output_bits, channels=g.threshold_depth, rows=g.rows
     ),
     "drain": Drain,
+    "combine": lambda g: Combiner(g, channel_bits=channel_bits(g)),
     "packer": Packer,
     "frame-receiver": lambda _: FrameReceiver(),
     "frame-sender": lambda _: FrameSender(),

@@ -7,11 +7,16 @@ from typing import Any
 
 import click
 
-from evenstep.spec import COUNTERS, PRESETS, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Geometry
+from evenstep.spec import COUNTERS, PIECEWISE_STYLES, PRESETS, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Geometry
 
 __all__ = ["geometry_options"]
 
-_CHOICES = {"threshold_style": THRESHOLD_STYLES, "counter": COUNTERS, "encoding": WEIGHT_ENCODINGS}
+_CHOICES = {
+    "threshold_style": THRESHOLD_STYLES,
+    "counter": COUNTERS,
+    "encoding": WEIGHT_ENCODINGS,
+    "piecewise": PIECEWISE_STYLES,
+}
 _HELP = {
     "rows": "R, input vectors that the array works on at once.",
     "columns": "C, output channels that the array works on at once.",
@@ -21,6 +26,9 @@ _HELP = {
     "output_bits": "N, width of the threshold unit's codes, 1 to 8.  [default: like --act-bits]",
     "max_weight_bits": "Widest weights that can run, as digits.  [default: like --weight-bits]",
     "encoding": "Weights: any, chosen by each layer at run time, or one, which saves what it does not need.",
+    "breakpoints": "Most breakpoints of piecewise linear weights, 0 to 3.",
+    "piecewise": "Piecewise linear weights: several sums that constants combine, or decoded to plain integers.",
+    "rescale": "Rescale raw results: multiplier, bias and shift.",
     "accumulator_bits": "Width of the dot products.",
     "threshold_style": "Comparators: all at once, or a binary search.",
     "counter": "Structure that counts ones.",
@@ -29,6 +37,7 @@ _HELP = {
     "act_depth": "Words of K x A bits of each activation bank.",
     "result_depth": "Raw results of each row.",
     "threshold_depth": "Channels with thresholds.",
+    "constant_depth": "Channels with constants, for --breakpoints and --rescale.",
     "max_passes": "Passes over its inputs that a layer may take.",
 }
 
@@ -51,10 +60,14 @@ def geometry_options(command: Callable[..., Any]) -> Callable[..., Any]:
     assert {field.name for field in fields(Geometry)} == set(_HELP)
     decorated = with_geometry
     for name, text in reversed(_HELP.items()):
-        kind = click.Choice(_CHOICES[name]) if name in _CHOICES else int
         default = getattr(PRESETS["default"], name)
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(default, bool):
+            decorated = click.option(f"{option}/--no-{name}", default=None, help=text)(decorated)
+            continue
+        kind = click.Choice(_CHOICES[name]) if name in _CHOICES else int
         shown = "" if "default:" in text else f"  [default: {default}]"
-        decorated = click.option(f"--{name.replace('_', '-')}", type=kind, help=text + shown)(decorated)
+        decorated = click.option(option, type=kind, help=text + shown)(decorated)
     return click.option(
         "--preset",
         type=click.Choice(list(PRESETS)),

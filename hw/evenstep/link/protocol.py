@@ -89,6 +89,7 @@ class Region(IntEnum):
     THRESHOLDS = 2
     ACTIVATIONS = 3
     RESULTS = 4
+    CONSTANTS = 5
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from evenstep.spec.conv import Conv
 from evenstep.spec.encoding import ENCODINGS, Encoding, signed_bits, unsigned_bits
 from evenstep.spec.geometry import COUNTERS, PRESETS, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Geometry
+from evenstep.spec.lane import PIECEWISE_STYLES, LaneFormat
 from evenstep.spec.layer import Dense, Weighted
 from evenstep.spec.network import INPUT, Layer, Network
-from evenstep.spec.piecewise import PiecewiseEncoding
+from evenstep.spec.piecewise import PiecewiseEncoding, doubling_constants
 from evenstep.spec.pool import MaxPool, SumPool
 from evenstep.spec.tensor import TensorType
 from evenstep.spec.thresholds import Thresholds, fold_monotone
@@ -15,6 +16,7 @@ __all__ = [
     "COUNTERS",
     "ENCODINGS",
     "INPUT",
+    "PIECEWISE_STYLES",
     "PRESETS",
     "THRESHOLD_STYLES",
     "WEIGHT_ENCODINGS",
@@ -23,6 +25,7 @@ __all__ = [
     "Dense",
     "Encoding",
     "Geometry",
+    "LaneFormat",
     "Layer",
     "Line",
     "MaxPool",
@@ -34,6 +37,7 @@ __all__ = [
     "TensorType",
     "Thresholds",
     "Weighted",
+    "doubling_constants",
     "fold_monotone",
     "signed_bits",
     "unsigned_bits",

@@ -10,11 +10,16 @@ from typing import Any
 from evenstep.checks import check_choice, check_int
 from evenstep.spec.digits import digit_count
 from evenstep.spec.encoding import ENCODINGS
+from evenstep.spec.lane import LaneFormat
 
 __all__ = ["COUNTERS", "PRESETS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
 
 THRESHOLD_STYLES = ("bank", "search")
 COUNTERS = ("portable",)
+#: Width of combined and rescaled results.
+RESULT_BITS = 32
+#: Width of the signed factors and multipliers that results are made with: what a usual multiplier block takes.
+FACTOR_BITS = 18
 #: Encodings that an engine can be generated for; any: each layer brings its own.
 WEIGHT_ENCODINGS = ("any", *ENCODINGS)
 
@@ -37,15 +42,25 @@ class Geometry:
     encoding : str
         Weight encoding, one of `WEIGHT_ENCODINGS`. ``"any"`` leaves it to each layer; a fixed one saves what it does
         not need: unsigned weights the activation sums and zero points, all others the choice of scale.
+    breakpoints : int
+        Most breakpoints of piecewise linear weights, 0 to 3; 0: the array takes none. Such a weight has `weight_bits`
+        bits of sign and magnitude, and a lane one or two more for the region. Plain weights run as they are.
+    piecewise : str
+        How the array takes piecewise linear weights, one of `evenstep.spec.PIECEWISE_STYLES`. ``"sums"``: any, by 3, 5
+        or 7 sums that the constants of each channel combine. ``"decoded"``: those whose steps double, as the plain
+        integers that they are. See `evenstep.spec.LaneFormat`.
+    rescale : bool
+        Whether raw results can be rescaled, ``(y * multiplier + bias) >> shift``.
     accumulator_bits : int
-        Width of the unsigned dot products, 4 to 31. Results are one bit wider, and signed.
+        Width of the dot products, 4 to 31. Results are one bit wider, and signed; 32 bits with `rescale` or sums that
+        are combined.
     threshold_style : str
         ``"bank"``: 2**N - 1 comparators; ``"search"``: N comparators, one after the other.
     counter : str
         Structure that counts ones, one of `COUNTERS`.
-    program_depth, weight_depth, act_depth, result_depth, threshold_depth : int
-        Words of the memories: 32-bit program words, C x K x W-bit weight words, R banks of K x A-bit activation
-        words, R banks of raw results, channels with thresholds.
+    program_depth, weight_depth, act_depth, result_depth, threshold_depth, constant_depth : int
+        Words of the memories: 32-bit program words, C x K x W-bit weight words (more with breakpoints), R banks of
+        K x A-bit activation words, R banks of raw results, channels with thresholds, channels with constants.
     max_passes : int
         Passes over the inputs that one layer may take.
 
@@ -63,6 +78,9 @@ class Geometry:
     output_bits: int = 2
     max_weight_bits: int = 0
     encoding: str = "any"
+    breakpoints: int = 0
+    piecewise: str = "sums"
+    rescale: bool = False
     accumulator_bits: int = 22
     threshold_style: str = "bank"
     counter: str = "portable"
@@ -71,6 +89,7 @@ class Geometry:
     act_depth: int = 512
     result_depth: int = 64
     threshold_depth: int = 1024
+    constant_depth: int = 1024
     max_passes: int = 16
 
     def __post_init__(self) -> None:
@@ -89,6 +108,11 @@ class Geometry:
         check_choice("Encoding", self.encoding, WEIGHT_ENCODINGS)
         if self.encoding == "symmetric" and self.max_weight_bits == 1:
             raise ValueError("Weight bits of a symmetric encoding must be at least 2, not 1: one bit leaves only zero")
+        _ = self.lane  # checks its own parameters
+        if self.breakpoints and self.encoding != "any":
+            raise ValueError(f"Encoding of an engine with breakpoints must be 'any', not {self.encoding!r}")
+        if not isinstance(self.rescale, bool):
+            raise TypeError(f"Rescale must be a boolean, not {self.rescale!r}")
         check("Accumulator bits", "accumulator_bits", 4, 31)
         check_choice("Threshold style", self.threshold_style, THRESHOLD_STYLES)
         check_choice("Counter", self.counter, COUNTERS)
@@ -97,12 +121,28 @@ class Geometry:
         check("Activation depth", "act_depth", 2, 2**20)
         check("Result depth", "result_depth", 2, 2**16)
         check("Threshold depth", "threshold_depth", 2, 2**16)
+        check("Constant depth", "constant_depth", 2, 2**16)
         check("Maximum passes", "max_passes", 1, 256)
         if self.lanes < self.output_digits:
             raise ValueError(
                 f"Lanes must be at least the {self.output_digits} digits of an output code, not {self.lanes}: "
                 "more digits than lanes would stall the array"
             )
+
+    @cached_property
+    def lane(self) -> LaneFormat:
+        """Format of the array's weights."""
+        return LaneFormat(self.weight_bits, self.breakpoints, self.piecewise)
+
+    @property
+    def combines(self) -> bool:
+        """Whether constants meet the sums, to combine or to rescale them."""
+        return self.lane.combines or self.rescale
+
+    @property
+    def constant_words(self) -> int:
+        """32-bit words of constants of a channel: a factor for each sum; multiplier and a bias of two words."""
+        return (self.lane.sums if self.lane.combines else 0) + (3 if self.rescale else 0)
 
     @property
     def encoding_kinds(self) -> tuple[str, ...]:
@@ -122,9 +162,21 @@ class Geometry:
         return math.gcd(self.weight_bits, self.act_bits)
 
     @property
-    def result_bits(self) -> int:
+    def sum_bits(self) -> int:
         """Width of the signed sums after the zero points."""
         return self.accumulator_bits + 1
+
+    @property
+    def zero_bits(self) -> int:
+        """Width of the zero points of the array's sums: those of all digits, on top of what decoding adds to each."""
+        digits = digit_count(self.max_weight_bits, self.weight_bits)
+        added = sum(2 * self.lane.plain_offset << digit * self.weight_bits for digit in range(digits))
+        return (2**self.max_weight_bits - 1 + added).bit_length()
+
+    @property
+    def result_bits(self) -> int:
+        """Width of the signed results, which are thresholded or written as they are."""
+        return RESULT_BITS if self.combines else self.sum_bits
 
     @property
     def act_word_bits(self) -> int:
@@ -133,8 +185,8 @@ class Geometry:
 
     @property
     def weight_word_bits(self) -> int:
-        """Width of a weight word: C columns of K lanes of W bits."""
-        return self.columns * self.lanes * self.weight_bits
+        """Width of a weight word: C columns of K lanes."""
+        return self.columns * self.lanes * self.lane.bits
 
     @property
     def memory_bits(self) -> dict[str, int]:
@@ -145,6 +197,7 @@ class Geometry:
             "thresholds": self.threshold_depth * ((2**self.output_bits - 1) * self.result_bits + 1),
             "activations": self.act_depth * self.rows * self.act_word_bits,
             "results": self.result_depth * self.rows * self.result_bits,
+            **({"constants": self.constant_depth * self.constant_words * 32} if self.combines else {}),
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -135,7 +135,9 @@ class Network:
         )
 
     def dense_chain(self) -> tuple[Dense, ...]:
-        """The layers of a network of fully connected layers, one after the other.
+        """The fully connected layers of a network of nothing else, one after the other.
+
+        Beside them there may be a rescaling of the last one's sums, at the end.
 
         Raises
         ------
@@ -145,6 +147,9 @@ class Network:
         chain: list[Dense] = []
         for layer in self.layers:
             before = chain[-1].name if chain else INPUT
+            sums = chain and chain[-1].thresholds is None
+            if isinstance(layer, Rescale) and sums and layer is self.layers[-1] and self.sources(layer) == (before,):
+                break
             if not isinstance(layer, Dense) or self.sources(layer) != (before,):
                 raise ValueError(
                     f"{layer.name} must be a fully connected layer on the results of the one before, "

@@ -58,22 +58,29 @@ class PassDescriptor:
 class LayerDescriptor:
     """A fully connected layer, tile by tile of C output channels.
 
-    Header: word 0 bits 0-3 opcode (1), bit 4 `raw`, bit 5 `doubled`, bits 8-11 `digits`, bits 16-23 number of passes
-    - 1; then one word each for `zero`, `tiles`, `outputs`, `weight_base`, `tile_stride`, `channel_base`, `output_base`
-    and `digit_stride`.
+    Header: word 0 bits 0-3 opcode (1), bit 4 `raw`, bit 5 `doubled`, bit 6 `combined`, bit 7 whether there is a
+    `rescale`, bits 8-11 `digits`, bits 16-23 number of passes - 1; then one word each for `zero`, `tiles` (bits 16-21
+    the shift, 22-27 the bits of `rescale`), `outputs`, `weight_base`, `tile_stride`, `channel_base` (bits 16-31
+    `constant_base`), `output_base` and `digit_stride`.
 
     Parameters
     ----------
     raw : bool
         Write sums to the result memory from `channel_base` on; else write codes to activations.
     doubled, zero
-        Scale (2 where set) and zero point of the weight encoding.
+        Scale (2 where set) and zero point of the array's first sums.
+    combined : bool
+        Combine the sums of piecewise linear weights.
+    rescale : tuple of int or None
+        Shift and bits of a rescaling; None for none.
     tiles, outputs : int
         Tiles of C channels, and channels in all.
     weight_base, tile_stride : int
         First weight word, and words from tile to tile.
     channel_base : int
         First channel in the threshold (or result) memory.
+    constant_base : int
+        First channel in the memory of constants.
     output_base, digits, digit_stride : int
         First activation word written, digits of each code, and words from digit to digit.
     passes : tuple of PassDescriptor
@@ -92,17 +99,26 @@ class LayerDescriptor:
     digits: int
     digit_stride: int
     passes: tuple[PassDescriptor, ...]
+    combined: bool = False
+    rescale: tuple[int, int] | None = None
+    constant_base: int = 0
 
     def words(self) -> list[int]:
         """Header and passes."""
         count = check_int("Passes", len(self.passes), 1, 256)
         check_int("Output digits", self.digits, 1, 8)
         check_int("Tiles", self.tiles, 1, 2**16 - 1)
-        for field in ("zero", "outputs", "weight_base", "tile_stride", "channel_base", "output_base", "digit_stride"):
+        check_int("Zero", self.zero, 0, 2**32 - 1)
+        for field in ("outputs", "weight_base", "tile_stride", "output_base", "digit_stride"):
             check_int(field.replace("_", " ").capitalize(), getattr(self, field), 0, 2**20)
-        flags = _DENSE | self.raw << 4 | self.doubled << 5 | self.digits << 8 | (count - 1) << 16
-        header = [flags, self.zero, self.tiles, self.outputs, self.weight_base, self.tile_stride]
-        header += [self.channel_base, self.output_base, self.digit_stride]
+        for field in ("channel_base", "constant_base"):
+            check_int(field.replace("_", " ").capitalize(), getattr(self, field), 0, 2**16 - 1)
+        shift, bits = self.rescale or (0, 0)
+        flags = _DENSE | self.raw << 4 | self.doubled << 5 | self.combined << 6 | (self.rescale is not None) << 7
+        flags |= self.digits << 8 | (count - 1) << 16
+        header = [flags, self.zero, self.tiles | shift << 16 | bits << 22]
+        header += [self.outputs, self.weight_base, self.tile_stride]
+        header += [self.channel_base | self.constant_base << 16, self.output_base, self.digit_stride]
         assert len(header) == HEADER_WORDS
         return header + [word for one in self.passes for word in one.words()]
 

@@ -21,7 +21,7 @@ from evenstep_sim.runner import MANIFEST_VARIABLE
 from evenstep_sim.scoreboard import Scoreboard
 from evenstep_sim.streams import Payload, StreamDriver, StreamMonitor
 
-__all__ = ["MATRIX", "Bench", "pack"]
+__all__ = ["MATRIX", "Bench", "ClockedBench", "pack"]
 
 #: Idle x back-pressure patterns that every stream is tried under.
 MATRIX = [
@@ -41,8 +41,8 @@ def pack(values: Any, bits: int) -> int:
     return sum((int(value) & (1 << bits) - 1) << bits * n for n, value in enumerate(np.asarray(values).ravel()))
 
 
-class Bench:
-    """A module under test.
+class ClockedBench:
+    """A module under test: its clock, its reset and its manifest.
 
     Parameters
     ----------
@@ -61,13 +61,8 @@ class Bench:
         self._clock = getattr(dut, conventions.clock)
         self._reset = getattr(dut, conventions.reset)
         self._reset_level = 1 if conventions.reset_active == "high" else 0
-        self._clock.value = 0
-        names = [port.name for port in self.manifest.ports]
-        self.scoreboard = Scoreboard("output")
-        self.input = StreamDriver(dut, "s_axis", _fields(names, "s_axis"))
-        self.output = StreamMonitor(dut, "m_axis", _fields(names, "m_axis"), self.check)
         for port in self.manifest.ports:
-            if port.direction == "input" and not port.name.startswith(("s_axis", "m_axis")):
+            if port.direction == "input":
                 getattr(dut, port.name).value = 0
 
     @classmethod
@@ -79,6 +74,43 @@ class Bench:
         await bench.reset()
         return bench
 
+    async def reset(self) -> None:
+        """Reset the module."""
+        self._reset.value = self._reset_level
+        for _ in range(_RESET_CYCLES):
+            await self._pulse()
+        self._reset.value = 1 - self._reset_level
+
+    async def tick(self, count: int = 1, *, sampled: Callable[[], None] | None = None) -> None:
+        """Run for `count` cycles; in each, `sampled` may look at the settled ports before the clock's edge."""
+        for _ in range(count):
+            await self._pulse(sampled)
+
+    async def _pulse(self, sampled: Callable[[], None] | None = None) -> None:
+        await Timer(_HALF_NS, "ns")
+        if sampled is not None:
+            sampled()
+        self._clock.value = 1
+        await Timer(_HALF_NS, "ns")
+        self._clock.value = 0
+        self.cycle += 1
+
+    def set(self, **values: int) -> None:
+        """Set inputs that belong to no stream."""
+        for name, value in values.items():
+            getattr(self.dut, name).value = value
+
+
+class Bench(ClockedBench):
+    """A module with a stream in and a stream out under test. Parameters as those of `ClockedBench`."""
+
+    def __init__(self, dut: Any):
+        super().__init__(dut)
+        names = [port.name for port in self.manifest.ports]
+        self.scoreboard = Scoreboard("output")
+        self.input = StreamDriver(dut, "s_axis", _fields(names, "s_axis"))
+        self.output = StreamMonitor(dut, "m_axis", _fields(names, "m_axis"), self.check)
+
     def check(self, payload: Payload) -> None:
         """Look at a payload of the output as it is taken; by default, compare it with the next one expected."""
         self.scoreboard.check(payload)
@@ -87,10 +119,7 @@ class Bench:
         """Reset the module; whatever was waiting for it or in it is forgotten."""
         for agent in (self.input, self.output, self.scoreboard):
             agent.forget()
-        self._reset.value = self._reset_level
-        for _ in range(_RESET_CYCLES):
-            await self._pulse()
-        self._reset.value = 1 - self._reset_level
+        await super().reset()
 
     async def tick(self, count: int = 1, *, sampled: Callable[[], None] | None = None) -> None:
         """Run for `count` cycles; in each, `sampled` may look at the settled ports before the clock's edge."""
@@ -105,14 +134,6 @@ class Bench:
             self.input.drive()
             self.output.drive()
             await self._pulse(sample)
-
-    async def _pulse(self, sample: Callable[[], None] = lambda: None) -> None:
-        await Timer(_HALF_NS, "ns")
-        sample()
-        self._clock.value = 1
-        await Timer(_HALF_NS, "ns")
-        self._clock.value = 0
-        self.cycle += 1
 
     async def until(self, condition: Callable[[], bool], *, limit: int, what: str) -> None:
         """Run until `condition` holds; more than `limit` cycles are a failure that says what was waited for."""
@@ -142,11 +163,6 @@ class Bench:
             fill()
             await self.drain()
         self.use_patterns()
-
-    def set(self, **values: int) -> None:
-        """Set inputs that belong to no stream."""
-        for name, value in values.items():
-            getattr(self.dut, name).value = value
 
     def check_latency(self, expected: int | None, *, taken: int, offered: int) -> None:
         """Check the cycles from one input, number `taken`, to the output number `offered` that it makes."""

@@ -76,6 +76,38 @@ _ENCODED = [
     ("drain", {"encoding": "affine", "weight_bits": 3}),
 ]
 
+# Every width and number of breakpoints, by sums and decoded; decoding takes as many magnitude bits as breakpoints.
+_SUMS = [
+    {"lanes": 3, "weight_bits": bits, "act_bits": 2 + (3 * bits + breakpoints) % 7, "breakpoints": breakpoints}
+    for breakpoints in (1, 2, 3)
+    for bits in range(2, 9)
+]
+_DECODED = [{**case, "piecewise": "decoded"} for case in _SUMS if case["weight_bits"] > case["breakpoints"]]
+
+_PIECEWISE_SHAPES = [
+    {"rows": 2, "columns": 3, "lanes": 2, "weight_bits": 4, "act_bits": 3, "breakpoints": 1, "accumulator_bits": 31},
+    {"rows": 3, "columns": 2, "lanes": 4, "weight_bits": 3, "breakpoints": 3, "max_weight_bits": 6},
+    {"rows": 2, "columns": 2, "lanes": 5, "weight_bits": 4, "breakpoints": 2, "piecewise": "decoded"},
+]
+
+_COMBINERS = [
+    {"breakpoints": 1},
+    {"rescale": True},
+    {"rescale": True, "breakpoints": 3, "constant_depth": 100},
+    {"rescale": True, "rows": 3, "accumulator_bits": 31, "constant_depth": 2},
+    {"rescale": True, "breakpoints": 2, "rows": 2, "accumulator_bits": 4, "constant_depth": 5},
+    {"breakpoints": 2, "rows": 2, "accumulator_bits": 31, "result_depth": 2, "threshold_depth": 2},
+]
+
+# Drains in front of a combiner, and those of decoded weights, which have larger zero points.
+_COMBINED_DRAINS = [
+    {"rescale": True},
+    {"breakpoints": 1, "constant_depth": 5},
+    {"breakpoints": 3, "weight_bits": 8, "rows": 2, "rescale": True, "accumulator_bits": 31},
+    {"breakpoints": 2, "piecewise": "decoded", "weight_bits": 4, "max_weight_bits": 16},
+    {"breakpoints": 3, "piecewise": "decoded", "weight_bits": 8, "rows": 2, "rescale": True},
+]
+
 _TINY = {"weight_depth": 512, "act_depth": 128, "threshold_depth": 128}
 _ENGINES = [
     {},
@@ -87,6 +119,23 @@ _ENGINES = [
     {"columns": 2, "lanes": 6, "weight_bits": 4, "act_bits": 8, "output_bits": 3, "accumulator_bits": 28, **_TINY},
 ]
 
+# Piecewise linear and plain layers mixed, in one digit and in several, combined and rescaled.
+_PIECEWISE_ENGINES = [
+    {**_TINY, "accumulator_bits": 30, "constant_depth": 64} | engine
+    for engine in (
+        {"columns": 2, "lanes": 5, "rows": 2, "weight_bits": 3, "act_bits": 8, "output_bits": 5, "breakpoints": 2}
+        | {"threshold_style": "search", "rescale": True},
+        {"columns": 3, "lanes": 4, "weight_bits": 4, "act_bits": 4, "output_bits": 4, "breakpoints": 1},
+        {"columns": 2, "lanes": 3, "weight_bits": 5, "breakpoints": 3, "max_weight_bits": 8, "max_passes": 64},
+        {"columns": 2, "lanes": 2, "weight_bits": 8, "act_bits": 8, "breakpoints": 1, "rescale": True},
+        {"columns": 1, "lanes": 2, "weight_bits": 2, "act_bits": 1, "breakpoints": 3, "max_passes": 64},
+        {"columns": 2, "lanes": 4, "weight_bits": 3, "act_bits": 4, "breakpoints": 1, "piecewise": "decoded"},
+        {"columns": 2, "lanes": 4, "weight_bits": 6, "act_bits": 3, "breakpoints": 3, "piecewise": "decoded"}
+        | {"max_weight_bits": 12, "max_passes": 64, "rescale": True},
+        {"columns": 3, "lanes": 5, "rows": 2, "rescale": True},
+    )
+]
+
 # Icarus, which compiles nothing, runs all; Verilator the first of each kind and the most different one.
 _CASES = [
     *[("dot", parameters, "icarus") for parameters in _OPERANDS],
@@ -96,6 +145,12 @@ _CASES = [
     *[("drain", parameters, "icarus") for parameters in _DRAINS],
     *[("packer", parameters, "icarus") for parameters in _PACKERS],
     *[("engine", parameters, "icarus") for parameters in _ENGINES],
+    *[("element", parameters, "icarus") for parameters in (*_OPERANDS[:3], *_SUMS, *_DECODED[::6])],
+    *[("array", {"columns": 1, **parameters}, "icarus") for parameters in (*_SUMS, *_DECODED)],
+    *[("array", parameters, "icarus") for parameters in _PIECEWISE_SHAPES[1:]],
+    *[("combine", parameters, "icarus") for parameters in _COMBINERS],
+    *[("drain", parameters, "icarus") for parameters in _COMBINED_DRAINS],
+    *[("engine", parameters, "icarus") for parameters in _PIECEWISE_ENGINES[1:]],
     *[(block, {}, simulator) for block in ("frame-receiver", "frame-sender") for simulator in SIMULATORS],
     *[("dot", parameters, "verilator") for parameters in (_OPERANDS[0], _OPERANDS[-1])],
     *[("array", parameters, "verilator") for parameters in (_SHAPES[0], _SHAPES[3])],
@@ -103,6 +158,9 @@ _CASES = [
     ("drain", _DRAINS[2], "verilator"),
     ("packer", _PACKERS[2], "verilator"),
     *[("engine", parameters, "verilator") for parameters in (_ENGINES[0], _ENGINES[1])],
+    ("array", _PIECEWISE_SHAPES[0], "verilator"),
+    ("combine", _COMBINERS[2], "verilator"),
+    ("engine", _PIECEWISE_ENGINES[0], "verilator"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The netlist that Yosys makes of an array passes the same bench as its source."""
+"""The netlist that Yosys makes of an array or an element passes the same bench as its source."""
 
 from pathlib import Path
 
@@ -14,10 +14,17 @@ _DEFINES = {"NO_ICE40_DEFAULT_ASSIGNMENTS": "1"}
 
 
 @pytest.mark.parametrize(
-    "geometry", [Geometry(columns=4, lanes=8, accumulator_bits=16), Geometry(rows=2, columns=3, lanes=5, act_bits=3)]
+    ("block", "geometry"),
+    [
+        ("array", Geometry(columns=4, lanes=8, accumulator_bits=16)),
+        ("array", Geometry(rows=2, columns=3, lanes=5, act_bits=3)),
+        ("array", Geometry(columns=2, lanes=3, weight_bits=3, breakpoints=1, accumulator_bits=12)),
+        ("element", Geometry(lanes=3, weight_bits=4, breakpoints=2, piecewise="decoded")),
+    ],
+    ids=["array", "array-rows", "array-sums", "element-decoded"],
 )
-def test_netlist_passes_the_bench_of_its_source(geometry: Geometry, tmp_path: Path) -> None:
-    manifest = generate_block("array", geometry, tmp_path)
+def test_netlist_passes_the_bench_of_its_source(block: str, geometry: Geometry, tmp_path: Path) -> None:
+    manifest = generate_block(block, geometry, tmp_path)
     path = tmp_path / f"{manifest.module}.json"
     synthesis = synthesize_verilog(
         tmp_path / manifest.verilog, top=manifest.module, family="ice40", folder=tmp_path / "netlist"

@@ -1,5 +1,9 @@
-"""The shipped network on the compiled engine: every integer, every cycle, a thousand images."""
+"""Networks on the compiled engine: every integer, every cycle.
 
+The shipped network, on a thousand images; and networks with piecewise linear weights, on an engine that combines sums.
+"""
+
+import copy
 import os
 import subprocess
 import sys
@@ -7,15 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from evenstep.compiler import compile_network
+from evenstep.compiler import Program, compile_network
 from evenstep.generate import generate_block
 from evenstep.host import EngineClient, LinkError
 from evenstep.link.protocol import Command, Frame, Region, encode_frame
-from evenstep.spec import Geometry
+from evenstep.qonnx import read_network, write_network
+from evenstep.spec import Encoding, Geometry, PiecewiseEncoding, Rescale, doubling_constants
 from evenstep_golden import reference
+from evenstep_golden.compare import compare, measure_top1
 from evenstep_golden.data import load_images
+from evenstep_golden.lower import lower
+from evenstep_golden.models import Classifier, Perceptron
+from evenstep_golden.precision import Method, Precision
+from evenstep_golden.ptq import PipelineOptions, run_pipeline
 from evenstep_golden.sample import sample_network
+from evenstep_golden.training import Recipe, Trainer, initialize_quantizers
 from evenstep_sim.virtual import VerilatedTransport, build_engine
 
 
@@ -96,6 +108,113 @@ def test_refusals(executable: Path) -> None:
                 client.read(region, address, 1)
         with pytest.raises(LinkError, match=r"\AEngine refuses WRITE: BAD_ADDRESS\Z"):
             client.write(Region.PROGRAM, 255, [0, 0])
+
+
+#: 4-bit piecewise linear weights by three sums, and 8-bit activations in two digits.
+_PIECEWISE = Geometry(columns=4, lanes=8, weight_bits=4, act_bits=4, output_bits=8, threshold_style="search").replace(
+    breakpoints=1,
+    rescale=True,
+    accumulator_bits=26,
+    weight_depth=1024,
+    act_depth=256,
+    threshold_depth=64,
+    result_depth=16,
+    constant_depth=128,
+)
+
+
+@pytest.fixture(scope="module")
+def piecewise_executable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("piecewise")
+    manifest = generate_block("engine", _PIECEWISE, folder)
+    return build_engine(folder / f"{manifest.module}.json")
+
+
+@pytest.fixture(scope="module")
+def trained() -> Classifier:
+    """A float perceptron that has learned something."""
+    images = load_images("train").first(6000)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Perceptron(images.shape, 10, hidden=(32, 32))
+    trainer = Trainer(model, images, Recipe(epochs=2, learning_rate=4e-3, seed=0))
+    for _ in range(2):
+        for _ in trainer.run_epoch():
+            pass
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def post_quantized(trained: Classifier) -> Classifier:
+    """The same with 4-bit piecewise linear weights and 8-bit activations, without more training."""
+    model = copy.deepcopy(trained)
+    precision = Precision(Method.parse("pwlq:4"), Method.parse("uniform:8"))
+    pixels = torch.tensor(load_images("train").first(512).pixels)
+    run_pipeline(model, PipelineOptions(precision=precision), pixels)
+    return model
+
+
+def differing_codes(executable: Path, program: Program, pixels: np.ndarray) -> dict[str, int]:
+    """Run inputs, shape (positions, inputs); differing integers after each layer of the program, by its name."""
+    expected = program.boundaries(pixels)
+    differing = {layer.name: 0 for layer in program.layers}
+    with EngineClient(VerilatedTransport(executable)) as client:
+        client.load(program)
+        for position, image in enumerate(pixels):
+            assert client.run(image).cycles == program.cycles
+            for layer, wanted, got in zip(program.layers, expected, client.boundaries(), strict=True):
+                differing[layer.name] += int((wanted[position] != got).sum())
+    return differing
+
+
+def test_post_quantized_network(post_quantized: Classifier, piecewise_executable: Path, tmp_path: Path) -> None:
+    """From the pipeline through the file to the engine: all sums combined, the last rescaled, no code differs."""
+    write_network(lower(post_quantized), tmp_path / "network.onnx")
+    network = read_network(tmp_path / "network.onnx")
+    assert isinstance(network.layers[-1], Rescale)
+    program = compile_network(network, _PIECEWISE)
+    assert all(layer.descriptor.combined for layer in program.layers)
+    assert program.layers[-1].descriptor.rescale is not None
+    differing = differing_codes(piecewise_executable, program, load_images("test").first(200).flat)
+    assert differing == {"fc1": 0, "fc2": 0, network.layers[-1].name: 0}
+
+
+def test_accuracy_of_the_post_quantized_network_is_that_of_torch(post_quantized: Classifier) -> None:
+    """All 10,000 test images: the same integers after every layer, so the same accuracy, digit for digit."""
+    network, tests = lower(post_quantized), load_images("test")
+    *_, result = compare(
+        network,
+        tests,
+        lambda pixels: reference.run(network, pixels),
+        lambda pixels: [layer.numpy() for layer in post_quantized.boundaries(torch.from_numpy(pixels))],
+    )
+    assert result.pictures == 10_000
+    assert result.first is None, str(result.first)
+    with torch.no_grad():
+        torch_top1 = measure_top1(lambda pixels: post_quantized(torch.from_numpy(pixels)).numpy(), tests)
+    assert reference.accuracy(reference.run_last(network, tests.flat), tests.labels) == torch_top1
+    assert torch_top1 > 0.7, "The network must have learned something for its accuracy to say anything"
+
+
+def test_mixed_network(trained: Classifier, piecewise_executable: Path) -> None:
+    """N2UQ weights, free piecewise linear ones and those that also decode, one layer each, on one engine."""
+    model = copy.deepcopy(trained)
+    precision = Precision(Method.parse("n2uq:2"), Method.parse("n2uq:4"))
+    precision = precision.replaced("fc2", "weights", Method.parse("pwlq:4"))
+    precision = precision.replaced("act2", "activations", Method.parse("uniform:8"))
+    precision = precision.replaced("last", "weights", Method.parse("pwlq:3,aligned=True"))
+    precision.apply(model)
+    initialize_quantizers(model, load_images("train").first(512).pixels.copy())
+    network = lower(model.eval())
+    n2uq, free, doubling = (layer.encoding for layer in network.dense_chain())
+    assert n2uq == Encoding("odd-level", 2)
+    assert isinstance(free, PiecewiseEncoding) and free.channels == 32
+    assert isinstance(doubling, PiecewiseEncoding) and doubling.constants.tolist() == [doubling_constants(2, 1)]
+    program = compile_network(network, _PIECEWISE)
+    assert [layer.descriptor.combined for layer in program.layers] == [False, True, True]
+    pixels = load_images("test").first(40).flat
+    assert all(len(np.unique(codes)) > 8 for codes in program.boundaries(pixels)), "Codes must tell images apart"
+    assert not any(differing_codes(piecewise_executable, program, pixels).values())
 
 
 def test_demo(tmp_path: Path) -> None:

@@ -19,10 +19,15 @@ _SMALL = Geometry(columns=2, lanes=4, accumulator_bits=12, program_depth=64, wei
     result_depth=16, threshold_depth=16
 )
 
+# Of blocks that a plain geometry has not, or not whole.
+_COMBINED = _SMALL.replace(breakpoints=1, rescale=True)
+
 # One thing broken in each block: text that stands in its Verilog, and what takes its place.
 _BREAKS = {
     "dot": ("+ ", "| "),
     "array": ("= ~ {", "= {"),
+    "element": ("$signed(count1)", "count1"),
+    "combine": ("? above", "? moved0"),
     "threshold": (">= $signed", "> $signed"),
     "drain": ("scaled - correction", "scaled + correction"),
     "packer": ("== digits", "!= digits"),
@@ -49,7 +54,7 @@ def _replace_verilog(folder: Path, manifest: Manifest, text: str) -> Path:
 
 @pytest.mark.parametrize("block", _BREAKS)
 def test_broken_block_fails(block: str, tmp_path: Path, cache: Path) -> None:
-    manifest = generate_block(block, _SMALL, tmp_path)
+    manifest = generate_block(block, _COMBINED if block in ("element", "combine") else _SMALL, tmp_path)
     text = (tmp_path / manifest.verilog).read_text()
     assert _BREAKS[block][0] in text, "The text to break must be in the Verilog"
     path = _replace_verilog(tmp_path, manifest, text.replace(*_BREAKS[block]))

@@ -6,11 +6,12 @@ import cocotb
 import numpy as np
 
 from evenstep_sim.bench import Bench, pack
+from evenstep_sim.lanes import extreme_lanes, random_lanes
 
 
 @dataclass(frozen=True)
 class _Step:
-    """Operands and flags of one step: `acts` of shape (R, K), `weights` of shape (C, K)."""
+    """Operands and flags of one step: `acts` of shape (R, K), lane codes `weights` of shape (C, K)."""
 
     acts: np.ndarray
     weights: np.ndarray
@@ -23,22 +24,22 @@ class _ArrayBench(Bench):
         """Step of random operands."""
         g = self.geometry
         acts = self.rng.integers(0, 2**g.act_bits, (g.rows, g.lanes))
-        return _Step(acts, self.rng.integers(0, 2**g.weight_bits, (g.columns, g.lanes)), shift, count)
+        return _Step(acts, random_lanes(g.lane, self.rng, (g.columns, g.lanes)), shift, count)
 
     def put_tile(self, steps: list[_Step], *, final: bool, where: str) -> None:
         """Queue a tile and its columns, computed by Horner's rule on exact integers."""
         g = self.geometry
-        sums = np.zeros((g.rows, g.columns), object)
+        sums = np.zeros((g.rows, g.lane.sums, g.columns), object)
         act_sums = np.zeros(g.rows, object)
         for n, step in enumerate(steps):
             if step.shift and n:
                 sums, act_sums = sums << g.digit_step, act_sums << g.digit_step
-            sums = sums + (step.acts @ step.weights.T).astype(object)
+            sums = sums + np.einsum("rk,sck->rsc", step.acts, g.lane.counted(step.weights)).astype(object)
             if g.encoding != "unsigned":  # whose zero point is 0, so that nobody needs these sums
                 act_sums = act_sums + step.acts.sum(axis=1).astype(object) * step.count
             self.input.put(
                 acts=pack(step.acts, g.act_bits),
-                weights=pack(step.weights, g.weight_bits),
+                weights=pack(step.weights, g.lane.bits),
                 first=int(n == 0),
                 tlast=int(n == len(steps) - 1),
                 shift=int(step.shift),
@@ -49,7 +50,7 @@ class _ArrayBench(Bench):
         for column in range(g.columns):
             self.scoreboard.expect(
                 f"{where}, channel {column}",
-                sums=pack(sums[:, column], g.accumulator_bits),
+                sums=pack(sums[..., column], g.accumulator_bits),
                 act_sums=pack(act_sums, g.accumulator_bits),
                 final=int(final and column == g.columns - 1),
             )
@@ -77,17 +78,19 @@ async def values(dut) -> None:
 
 @cocotb.test()
 async def extremes(dut) -> None:
-    """Nothing, the largest codes, and sums up to the accumulators' limit and beyond it."""
+    """Every extreme code by the largest activations, up to the accumulators' limit and beyond it; then nothing."""
     bench = await _ArrayBench.start(dut)
     g = bench.geometry
-    acts, weights = np.ones((g.rows, g.lanes), np.int64), np.ones((g.columns, g.lanes), np.int64)
-    largest = _Step(acts * (2**g.act_bits - 1), weights * (2**g.weight_bits - 1))
-    bench.put_tile([_Step(acts * 0, weights * 0)], final=False, where="zeros")
-    bench.put_tile([largest], final=False, where="largest codes")
-    shifted = _Step(largest.acts, largest.weights, shift=True)
-    bench.put_tile([shifted] * (g.accumulator_bits // g.digit_step + 1), final=False, where="largest sums")
+    zeros, top = np.zeros((g.rows, g.lanes), np.int64), np.full((g.rows, g.lanes), 2**g.act_bits - 1)
+    for name, code in extreme_lanes(g.lane).items():
+        weights = np.full((g.columns, g.lanes), code)
+        bench.put_tile([_Step(top, weights)], final=False, where=name)
+        shifted = _Step(top, weights, shift=True)
+        steps = g.accumulator_bits // g.digit_step + 1
+        bench.put_tile([shifted] * steps, final=False, where=f"{name} with shifts")
     # What came before must not leak into a new sum, even where its first step shifts.
-    bench.put_tile([_Step(acts * 0, weights * 0, shift=True)], final=True, where="zeros after largest sums")
+    nothing = np.zeros((g.columns, g.lanes), np.int64)
+    bench.put_tile([_Step(zeros, nothing, shift=True)], final=True, where="zeros after largest sums")
     await bench.drain()
 
 

@@ -22,7 +22,7 @@ def _run_and_compare(bench: EngineBench, program: Program, inputs: np.ndarray) -
     steps = sum(layer.cycles.steps for layer in program.layers)
     assert status.steps == steps, f"Array must take {steps} steps, not {status.steps}"
     for row, vector in enumerate(inputs):
-        for layer, expected in zip(program.layers, program.network.boundaries(vector), strict=True):
+        for layer, expected in zip(program.layers, program.boundaries(vector), strict=True):
             if layer.overwritten:
                 continue
             found = bench.client.codes(layer, row)
@@ -147,7 +147,7 @@ async def refusals(dut) -> None:
     addresses = [
         (Command.WRITE, struct.pack("<I", depth) + word),
         (Command.WRITE, struct.pack("<I", depth - 1) + word * 2),
-        (Command.WRITE, struct.pack("<I", len(Region) << 24) + word),
+        (Command.WRITE, struct.pack("<I", (max(Region) + 1) << 24) + word),
         (Command.WRITE, struct.pack("<I", 255 << 24) + word),
         (Command.WRITE, struct.pack("<I", 0x00FFFFFF) + word),
         (Command.READ, struct.pack("<IB", depth, 1)),
@@ -156,6 +156,8 @@ async def refusals(dut) -> None:
         (Command.RUN, struct.pack("<I", depth)),
         (Command.RUN, struct.pack("<I", Region.WEIGHTS << 24)),
     ]
+    if not bench.geometry.combines:
+        addresses.append((Command.WRITE, struct.pack("<I", Region.CONSTANTS << 24) + word))
     for command, body in addresses:
         status = await _status_of(bench, command, body)
         assert status == Status.BAD_ADDRESS, f"{command.name} {body.hex()} must be BAD_ADDRESS, not {status.name}"

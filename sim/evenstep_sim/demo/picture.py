@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evenstep.files import write_file
-from evenstep.spec import Network
+from evenstep.spec import Network, Thresholds
 from evenstep_golden.data import Images
 from evenstep_sim.demo.run import ImageResult
 
@@ -19,6 +19,10 @@ __all__ = ["draw_demo"]
 
 _RIGHT, _WRONG, _ACCENT = "#1b7f4b", "#c0392b", "#e07a1f"
 _COLUMNS, _ROWS = 6, 4
+# Most steps that a staircase names its thresholds for.
+_NAMED_LEVELS = 16
+# Sums at which it is drawn, beside the thresholds.
+_POINTS = 2001
 
 
 def draw_demo(path: Path, network: Network, images: Images, results: list[ImageResult]) -> None:
@@ -87,16 +91,17 @@ def _draw_staircase(axes: Axes, network: Network, images: Images) -> None:
     thresholds = layer.thresholds.values[neuron]
     # The treads fill the middle; what lies far outside is on the lowest or the highest step anyway.
     span = max(levels, int(thresholds[-1] - thresholds[0]))
-    x = np.arange(int(thresholds[0]) - span, int(thresholds[-1]) + span + 1)
-    points = np.zeros((len(x), layer.outputs), np.int64)
-    points[:, neuron] = x
+    ends = int(thresholds[0]) - span, int(thresholds[-1]) + span
+    x = np.unique(np.concatenate([np.linspace(*ends, _POINTS).astype(np.int64), thresholds]))
+    flips = layer.thresholds.flips[neuron]
+    alone = Thresholds(thresholds[None], [bool(flips)])
     histogram = axes.twinx()
     histogram.hist(sums, bins=40, range=(x[0], x[-1]), color="#b9c7d8", alpha=0.7)
     histogram.set_ylabel("images")
     histogram.set_ylim(0, histogram.get_ylim()[1] * 2.2)
     axes.set_zorder(histogram.get_zorder() + 1)
     axes.patch.set_visible(False)
-    for number, threshold in enumerate(thresholds, 1):
+    for number, threshold in enumerate(thresholds if levels <= _NAMED_LEVELS else [], 1):
         axes.axvline(threshold, color=_ACCENT, linewidth=1, linestyle="--")
         axes.annotate(
             f"T{number} = {threshold}",
@@ -106,10 +111,12 @@ def _draw_staircase(axes: Axes, network: Network, images: Images) -> None:
             ha="right",
             va="top",
         )
-    axes.step(x, layer.thresholds.apply(points)[:, neuron], where="post", color="#1f3b64", linewidth=2.5)
+    axes.step(x, alone.apply(x[:, None])[:, 0], where="post", color="#1f3b64", linewidth=2.5)
     axes.set_ylim(-0.3, levels - 0.1)
-    axes.set_yticks(range(levels))
+    axes.set_yticks(range(0, levels, max(1, levels // _NAMED_LEVELS)))
     axes.set_xlabel("integer sum y, as the array counts it")
     axes.set_ylabel("output code")
-    flip = ", flipped" if layer.thresholds.flips[neuron] else ""
-    axes.set_title(f"{layer.name}, neuron {neuron}{flip}: uneven treads, even steps", fontsize=12)
+    treads = np.diff(thresholds)
+    uneven = levels > 2 and treads.max() - treads.min() > 1
+    what = "uneven treads, even steps" if uneven else "even treads, even steps"
+    axes.set_title(f"{layer.name}, neuron {neuron}{', flipped' if flips else ''}: {what}", fontsize=12)

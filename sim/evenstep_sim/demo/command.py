@@ -9,8 +9,11 @@ from rich.table import Table
 
 from evenstep.compiler import Program, compile_network
 from evenstep.generate import generate_block
+from evenstep.generate.options import geometry_options
 from evenstep.host import EngineClient, Transport
-from evenstep.spec import Geometry
+from evenstep.qonnx import read_network
+from evenstep.spec import Geometry, Network
+from evenstep_golden.data import Images
 from evenstep_golden.sample import sample_images, sample_network
 from evenstep_sim.demo.picture import draw_demo
 from evenstep_sim.demo.run import ImageResult, run_images
@@ -24,6 +27,7 @@ _IMAGES = {"verilator": 24, "amaranth": 1}
 
 
 @click.command()
+@click.argument("network", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @click.option(
     "--simulator",
     type=click.Choice(["auto", "verilator", "amaranth"]),
@@ -39,22 +43,23 @@ _IMAGES = {"verilator": 24, "amaranth": 1}
     show_default=True,
     help="Folder for the engine's Verilog and the picture.",
 )
-def demo(simulator: str, images: int | None, output: Path) -> None:
-    """Generate a 2-bit engine, run real images on it, and compare every layer with the golden model.
+@geometry_options
+def demo(network: Path | None, simulator: str, images: int | None, output: Path, geometry: Geometry) -> None:
+    """Generate an engine, run real images on it, and compare every layer with the golden model.
 
     A perceptron that was trained with N2UQ on Fashion-MNIST ships with the package, with test images. Nothing else is
-    needed; with a C++ compiler the simulation takes seconds, without one some minutes.
+    needed; with a C++ compiler the simulation takes seconds, without one some minutes. A NETWORK file of your own runs
+    on the same images; the options make an engine that it fits.
     """
     console = Console()
     if simulator == "auto":
         simulator = _choose(console)
     count = images or _IMAGES[simulator]
-    network = sample_network()
     sample = sample_images()
-    geometry = Geometry()
-    program = compile_network(network, geometry)
+    chosen = sample_network() if network is None else _read(network, sample)
+    program = compile_network(chosen, geometry)
     console.print(
-        f"Network {network.name}: {network.macs:,} multiply-accumulates in {len(network.layers)} layers; engine of "
+        f"Network {chosen.name}: {chosen.macs:,} multiply-accumulates in {len(chosen.layers)} layers; engine of "
         f"{geometry.rows} x {geometry.columns} x {geometry.lanes} lanes, {geometry.weight_bits}-bit weights, "
         f"{geometry.act_bits}-bit activations"
     )
@@ -63,10 +68,23 @@ def demo(simulator: str, images: int | None, output: Path) -> None:
     console.print(f"Wrote {output / manifest.verilog} and its manifest and bench")
     with EngineClient(_open(simulator, geometry, output / f"{manifest.module}.json", console)) as client:
         results = _run(client, program, sample.first(count), console)
-    console.print(_table(results, network.labels))
-    draw_demo(output / "demo.png", network, sample, results)
+    console.print(_table(results, chosen.labels))
+    draw_demo(output / "demo.png", chosen, sample, results)
     console.print(f"Wrote {output / 'demo.png'}")
     _conclude(results, program, console)
+
+
+def _read(path: Path, sample: Images) -> Network:
+    network = read_network(path)
+    size, classes = sample.flat.shape[1], int(sample.labels.max()) + 1
+    if (network.inputs, network.input_bits) != (size, 8):
+        raise ValueError(
+            f"{path} must take the {size} pixels of 8 bits of the demo's images, not {network.inputs} of "
+            f"{network.input_bits} bits"
+        )
+    if network.labels and len(network.labels) < classes:
+        raise ValueError(f"{path} must tell the {classes} classes of the demo's images apart, not {network.labels}")
+    return network
 
 
 def _choose(console: Console) -> str:
@@ -110,12 +128,16 @@ def _table(results: list[ImageResult], labels: tuple[str, ...]) -> Table:
         right = result.prediction == result.label
         table.add_row(
             str(number),
-            labels[result.label],
-            f"[green]{labels[result.prediction]}" if right else f"[red]{labels[result.prediction]}",
+            _label(result.label, labels),
+            f"[green]{_label(result.prediction, labels)}" if right else f"[red]{_label(result.prediction, labels)}",
             f"{result.cycles:,}",
             "[green]yes" if result.mismatch is None else f"[red]no: {result.mismatch}",
         )
     return table
+
+
+def _label(number: int, labels: tuple[str, ...]) -> str:
+    return labels[number] if labels else str(number)
 
 
 def _conclude(results: list[ImageResult], program: Program, console: Console) -> None:

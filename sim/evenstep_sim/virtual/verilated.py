@@ -5,11 +5,13 @@ import os
 import select
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from evenstep.generate import Manifest
 from evenstep_sim.cache import cache_folder
 from evenstep_sim.simulators import check_simulator, find_verilator, verilator_environment
+from evenstep_sim.virtual.process import EngineProcess
 
 __all__ = ["VerilatedTransport", "build_engine"]
 
@@ -61,36 +63,82 @@ def build_engine(manifest_path: Path) -> Path:
 class VerilatedTransport:
     """Transport to a compiled engine, which runs as a process of its own.
 
+    Silence is told without a clock: the engine says when it has taken all bytes and has nothing more to do.
+
     Parameters
     ----------
     program : Path
         What `build_engine` returned.
+    pace : int
+        Cycles from byte to byte, 1 to 1000: those of a serial line that is slower than the engine.
     timeout : float
-        Seconds of silence after which `read` gives up.
+        Seconds after which `read` and `write` give up an engine that goes on without an answer.
     """
 
-    def __init__(self, program: Path, *, timeout: float = 60.0):
+    def __init__(self, program: Path, *, pace: int = 1, timeout: float = 60.0):
+        self._program = program
+        self._pace = pace
         self._timeout = timeout
-        self._process = subprocess.Popen([str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._start()
+
+    def _start(self) -> None:
+        self._process = EngineProcess(self._program, pace=self._pace)
+        self._sent = 0
+        self._silent_at = -1
+        self._received = b""
 
     def write(self, data: bytes) -> None:
-        """Send `data`."""
-        assert self._process.stdin
-        try:
-            self._process.stdin.write(data)
-        except BrokenPipeError:
-            raise RuntimeError(f"The simulated engine ended with status {self._process.wait()}") from None
+        """Send `data`; what the engine answers meanwhile is kept, so that neither waits for the other."""
+        process = self._process
+        rest = memoryview(data)
+        while rest:
+            answered, ready, _ = select.select([process.output], [process.input], [], self._timeout)
+            if answered:
+                self._received += self._read_pipe()
+            if ready:
+                try:
+                    count = os.write(process.input, rest)
+                except BrokenPipeError:
+                    raise process.ended() from None
+                rest = rest[count:]
+                self._sent += count
+            elif not answered:
+                raise RuntimeError(f"The simulated engine takes no bytes for {self._timeout} seconds")
 
     def read(self) -> bytes:
         """What has arrived."""
-        assert self._process.stdout
-        ready, _, _ = select.select([self._process.stdout], [], [], self._timeout)
-        return os.read(self._process.stdout.fileno(), 65536) if ready else b""
+        process = self._process
+        end = time.monotonic() + self._timeout
+        while not self._received and self._silent_at != self._sent:
+            left = max(0.0, end - time.monotonic())
+            ready, _, _ = select.select([process.output, process.idle], [], [], left)
+            if not ready:
+                return b""
+            taken = process.taken() if process.idle in ready else None
+            # The engine speaks before it says that it is silent: what it said is in the pipe by now.
+            if select.select([process.output], [], [], 0)[0]:
+                self._received += self._read_pipe()
+            if taken is not None:
+                self._silent_at = taken
+        data, self._received = self._received, b""
+        return data
+
+    def _read_pipe(self) -> bytes:
+        data = os.read(self._process.output, 65536)
+        if not data:
+            raise self._process.ended()
+        return data
+
+    def press_reset(self) -> None:
+        """Reset the engine, as the button of a board does: runs are given up, memories stay."""
+        self._process.press_reset()
+        self._silent_at = -1
+
+    def cycle_power(self) -> None:
+        """Switch the engine off and on: memories are lost, and what was on its way."""
+        self._process.close()
+        self._start()
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
+        self._process.close()

@@ -82,7 +82,7 @@ def test_counter_holds_without_enable(latency: int) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None)
 def test_dot_product_equals_numpy(data: st.DataObject) -> None:
     """Any K, W, A and latency, with random stalls on both sides."""
     weight_bits = data.draw(st.integers(1, 8), "weight_bits")

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evenstep.compiler import compile_network
 from evenstep.gateware.engine import Engine
-from evenstep.spec import Dense, Encoding, Geometry, Thresholds
+from evenstep.spec import Dense, Encoding, Geometry, Network, Thresholds
 from evenstep.spec.program import LayerDescriptor, PassDescriptor
 
 
@@ -33,6 +34,12 @@ def test_memory_beyond_the_link_is_refused() -> None:
         ValueError, match=r"\AMemory of weights must be at most 16777216 host words, .*, not 33554432: "
     ):
         Engine(geometry)
+
+
+def test_sums_beyond_any_accumulator_are_refused() -> None:
+    layer = Dense("layer1", np.full((1, 600), 2**14 - 1), Encoding("twos-complement", 15), 8)
+    with pytest.raises(ValueError, match=r"\Alayer1 has sums up to \d+, too wide for any engine's .* to fewer bits\Z"):
+        compile_network(Network((layer,)), Geometry(max_weight_bits=16, accumulator_bits=31))
 
 
 def test_descriptor_fields_that_do_not_fit_are_refused() -> None:

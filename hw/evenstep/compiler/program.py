@@ -13,7 +13,7 @@ from evenstep.compiler.layout import act_words, from_act_words, host_image, weig
 from evenstep.compiler.weights import LaneWeights, lane_weights
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.digits import digit_count, horner_passes
-from evenstep.spec.geometry import Geometry
+from evenstep.spec.geometry import MAX_ACCUMULATOR_BITS, Geometry
 from evenstep.spec.layer import Dense
 from evenstep.spec.network import Network
 from evenstep.spec.program import END_WORD, MAX_PASS_STEPS, LayerDescriptor, PassDescriptor
@@ -283,6 +283,11 @@ def _check_layer(layer: Dense, weights: LaneWeights, g: Geometry) -> None:
     # Thresholds reach one above the largest sum, so that an unreachable one can be told apart.
     result = max(int(high.max()) + 2, -int(low.min()))
     largest = weights.largest if weights.factors is not None else max(weights.largest, result)
+    if largest >= 2**MAX_ACCUMULATOR_BITS:
+        raise ValueError(
+            f"{layer.name} has sums up to {largest}, too wide for any engine's accumulators, which have at most "
+            f"{MAX_ACCUMULATOR_BITS} bits: quantize its weights or its inputs to fewer bits"
+        )
     if largest >= 2**g.accumulator_bits:
         raise ValueError(
             f"{layer.name} has sums up to {largest}, too wide for the engine's {g.accumulator_bits}-bit accumulators: "

@@ -16,6 +16,8 @@ __all__ = ["COUNTERS", "PRESETS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geome
 
 THRESHOLD_STYLES = ("bank", "search")
 COUNTERS = ("portable",)
+#: Widest accumulators: host words of 32 bits carry a sum, with its sign.
+MAX_ACCUMULATOR_BITS = 31
 #: Width of combined and rescaled results.
 RESULT_BITS = 32
 #: Width of the signed factors and multipliers that results are made with: what a usual multiplier block takes.
@@ -113,7 +115,7 @@ class Geometry:
             raise ValueError(f"Encoding of an engine with breakpoints must be 'any', not {self.encoding!r}")
         if not isinstance(self.rescale, bool):
             raise TypeError(f"Rescale must be a boolean, not {self.rescale!r}")
-        check("Accumulator bits", "accumulator_bits", 4, 31)
+        check("Accumulator bits", "accumulator_bits", 4, MAX_ACCUMULATOR_BITS)
         check_choice("Threshold style", self.threshold_style, THRESHOLD_STYLES)
         check_choice("Counter", self.counter, COUNTERS)
         check("Program depth", "program_depth", 16, 2**16)

@@ -12,13 +12,14 @@ from evenstep.generate import generate_block
 from evenstep.generate.options import geometry_options
 from evenstep.host import EngineClient, Transport
 from evenstep.qonnx import read_network
-from evenstep.spec import Geometry, Network
+from evenstep.spec import PRESETS, Geometry, Network
 from evenstep_golden.data import Images
 from evenstep_golden.sample import sample_images, sample_network
 from evenstep_sim.demo.picture import draw_demo
 from evenstep_sim.demo.run import ImageResult, run_images
 from evenstep_sim.simulators import check_simulator
 from evenstep_sim.virtual import AmaranthTransport, VerilatedTransport, build_engine
+from evenstep_sim.web.serve import DEFAULT_PORT, serve_board, serve_simulated
 
 __all__ = ["demo"]
 
@@ -43,20 +44,48 @@ _IMAGES = {"verilator": 24, "amaranth": 1}
     show_default=True,
     help="Folder for the engine's Verilog and the picture.",
 )
+@click.option("--web", is_flag=True, help="Serve a page to draw on, or pick samples, which the engine classifies live.")
+@click.option("--port", type=click.IntRange(0, 65535), help=f"Of the page; 0: any.  [default: {DEFAULT_PORT}]")
+@click.option("--target", help="Engine for the page: a board, a serial port or tcp:HOST:PORT.  [default: simulated]")
+@click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON file of the engine at --target, from evenstep build, serve or generate.",
+)
 @geometry_options
-def demo(network: Path | None, simulator: str, images: int | None, output: Path, geometry: Geometry) -> None:
+def demo(
+    network: Path | None,
+    simulator: str,
+    images: int | None,
+    output: Path,
+    web: bool,
+    port: int | None,
+    target: str | None,
+    manifest: Path | None,
+    geometry: Geometry,
+) -> None:
     """Generate an engine, run real images on it, and compare every layer with the golden model.
 
     A perceptron that was trained with N2UQ on Fashion-MNIST ships with the package, with test images. Nothing else is
     needed; with a C++ compiler the simulation takes seconds, without one some minutes. A NETWORK file of your own runs
     on the same images; the options make an engine that it fits.
+
+    With --web, the images are yours: a page of this machine shows what the engine makes of them.
     """
+    _check_options(web, simulator, images, port, target, manifest, geometry)
     console = Console()
+    sample = sample_images()
+    chosen = sample_network() if network is None else _read(network, sample)
+    if web:
+        number = DEFAULT_PORT if port is None else port
+        if target is None or manifest is None:
+            serve_simulated(chosen, sample, geometry, port=number, output=output, console=console)
+        else:
+            serve_board(chosen, sample, manifest, target, port=number, console=console)
+        return
     if simulator == "auto":
         simulator = _choose(console)
     count = images or _IMAGES[simulator]
-    sample = sample_images()
-    chosen = sample_network() if network is None else _read(network, sample)
     program = compile_network(chosen, geometry)
     console.print(
         f"Network {chosen.name}: {chosen.macs:,} multiply-accumulates in {len(chosen.layers)} layers; engine of "
@@ -64,14 +93,36 @@ def demo(network: Path | None, simulator: str, images: int | None, output: Path,
         f"{geometry.act_bits}-bit activations"
     )
     with console.status("Generating Verilog"):
-        manifest = generate_block("engine", geometry, output)
-    console.print(f"Wrote {output / manifest.verilog} and its manifest and bench")
-    with EngineClient(_open(simulator, geometry, output / f"{manifest.module}.json", console)) as client:
+        generated = generate_block("engine", geometry, output)
+    console.print(f"Wrote {output / generated.verilog} and its manifest and bench")
+    with EngineClient(_open(simulator, geometry, output / f"{generated.module}.json", console)) as client:
         results = _run(client, program, sample.first(count), console)
     console.print(_table(results, chosen.labels))
     draw_demo(output / "demo.png", chosen, sample, results)
     console.print(f"Wrote {output / 'demo.png'}")
     _conclude(results, program, console)
+
+
+def _check_options(
+    web: bool,
+    simulator: str,
+    images: int | None,
+    port: int | None,
+    target: str | None,
+    manifest: Path | None,
+    geometry: Geometry,
+) -> None:
+    """Refuse options that would have no effect."""
+    if not web and (port, target, manifest) != (None, None, None):
+        raise click.UsageError("--port, --target and --manifest belong to --web")
+    if web and images is not None:
+        raise click.UsageError("--images and --web exclude each other: the page runs what is drawn or picked")
+    if web and simulator == "amaranth":
+        raise click.UsageError("--web needs Verilator: Amaranth's own simulator takes minutes for an image")
+    if (target is None) != (manifest is None):
+        raise click.UsageError("--target and --manifest need each other: an engine, and what it is")
+    if target is not None and (geometry != PRESETS["default"] or simulator != "auto"):
+        raise click.UsageError("--target excludes --simulator and the engine's options: its manifest tells what it is")
 
 
 def _read(path: Path, sample: Images) -> Network:

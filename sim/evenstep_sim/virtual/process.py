@@ -33,6 +33,8 @@ class EngineProcess:
     def __init__(self, program: Path, *, pace: int = 1):
         check_int("Pace", pace, 1, 1000)  # the engine counts as silent after little more
         self.idle, notify = os.pipe()
+        # Inherited: a reset pressed before the process has a handler waits, where it would end the process.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         try:
             self._process = subprocess.Popen(
                 [str(program), str(notify), str(pace)],
@@ -45,6 +47,7 @@ class EngineProcess:
             os.close(self.idle)
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             os.close(notify)
         assert self._process.stdin and self._process.stdout
         self.input, self.output = self._process.stdin.fileno(), self._process.stdout.fileno()

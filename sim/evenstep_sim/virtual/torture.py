@@ -5,11 +5,11 @@ every boundary. It may end right, or with a `LinkError` of one line. Anything el
 wrong result that was given as right, another error, or no end.
 """
 
+import itertools
 import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -88,6 +88,16 @@ class Tally:
         """All of them."""
         return self.right + self.reported + len(self.wrong)
 
+    def add(self, other: "Tally") -> None:
+        """Count what `other` counted, too."""
+        self.right += other.right
+        self.reported += other.reported
+        self.wrong += other.wrong
+        self.reasons += other.reasons
+        self.faults += other.faults
+        self.bytes += other.bytes
+        self.longest = max(self.longest, other.longest)
+
 
 class Torture:
     """Sessions on one simulated board after another; the same seed gives the same ones.
@@ -149,11 +159,16 @@ class Torture:
         tally = Tally()
         board = VerilatedTransport(self._program)
         for overwriting in (False, True):
-            for at in self._positions(board, overwriting, every):
-                # The same session each time, so that the strike reaches every byte of it.
+            for at in itertools.count(0, every):
+                # The same session each time, so that the strike reaches every byte of it. How long it is depends on
+                # what the board has been through, so its end is where the strike does not fall any more.
                 rng = self._rng(f"struck {overwriting}")
                 line = FaultyTransport(board, Faults(), rng, strike=(event, at))
-                self._session(line, rng, tally, overwriting=overwriting)
+                struck = Tally()
+                self._session(line, rng, struck, overwriting=overwriting)
+                if not line.struck:
+                    break
+                tally.add(struck)
                 after, rng = Tally(), self._rng(f"after {at}")
                 self._session(FaultyTransport(board, Faults(), rng), rng, after)
                 if not after.right:
@@ -161,13 +176,6 @@ class Torture:
                 tally.faults[event] += 1
         board.close()
         return tally
-
-    def _positions(self, board: VerilatedTransport, overwriting: bool, every: int) -> Iterator[int]:
-        """Bytes of an undisturbed session."""
-        rng = self._rng(f"struck {overwriting}")
-        line = FaultyTransport(board, Faults(), rng)
-        self._session(line, rng, Tally(), overwriting=overwriting)
-        yield from range(0, line.passed, every)
 
     def _rng(self, name: str) -> random.Random:
         return random.Random(f"{self._seed} {name}")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from amaranth.lib import wiring
 
+from evenstep.axi.engine import AXIEngine
 from evenstep.checks import check_choice
 from evenstep.gateware.array import PEArray
 from evenstep.gateware.combine import Combiner
@@ -13,10 +14,14 @@ from evenstep.gateware.element import create_element
 from evenstep.gateware.engine import Engine
 from evenstep.gateware.packer import Packer
 from evenstep.gateware.threshold import create_threshold_unit
+from evenstep.generate.verilog import Conventions
 from evenstep.link.frame import FrameReceiver, FrameSender
 from evenstep.spec.geometry import Geometry
 
-__all__ = ["BLOCKS", "create_block"]
+__all__ = ["BLOCKS", "create_block", "default_conventions"]
+
+# What tools that join AXI blocks expect.
+_AXI = Conventions(clock="aclk", reset="aresetn", reset_active="low")
 
 
 def _create_dot(g: Geometry) -> DotProduct:
@@ -30,6 +35,7 @@ def _create_dot(g: Geometry) -> DotProduct:
 #: Name of each block and what a geometry makes of it.
 BLOCKS: dict[str, Callable[[Geometry], wiring.Component]] = {
     "engine": Engine,
+    "axi-engine": AXIEngine,
     "array": PEArray,
     "element": create_element,
     "dot": _create_dot,
@@ -48,3 +54,8 @@ def create_block(block: str, geometry: Geometry) -> wiring.Component:
     """Component of a named block, one of `BLOCKS`."""
     check_choice("Block", block, tuple(BLOCKS))
     return BLOCKS[block](geometry)
+
+
+def default_conventions(block: str) -> Conventions:
+    """Clock and reset that a block has where nothing else is asked for."""
+    return _AXI if block.startswith("axi-") else Conventions()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evenstep import __version__
 from evenstep.files import write_file
-from evenstep.generate.blocks import create_block
+from evenstep.generate.blocks import create_block, default_conventions
 from evenstep.generate.manifest import Manifest
 from evenstep.generate.verilog import Conventions, check_identifier, emit_verilog
 from evenstep.spec.geometry import Geometry
@@ -48,9 +48,9 @@ def generate_block(
     name : str
         Of the module. Left out: ``evenstep_`` and the block.
     conventions : Conventions
-        Clock and reset.
+        Clock and reset. Left out: `default_conventions` of the block.
     """
-    conventions = conventions or Conventions()
+    conventions = conventions or default_conventions(block)
     name = check_identifier("Module name", name or f"evenstep_{block.replace('-', '_')}")
     component = create_block(block, geometry)
     generator = f"evenstep {__version__}"

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from evenstep.axi.registers import REGISTERS
+from evenstep.gateware.engine import host_words
 from evenstep.generate.verilog import Conventions, Port
 from evenstep.spec.geometry import Geometry
 
@@ -63,10 +65,21 @@ class Manifest:
             "parameters": self.geometry.to_dict(),
             "conventions": asdict(self.conventions),
             "latency": self.latency,
-            "memory_bits": self.geometry.memory_bits if self.block == "engine" else {},
+            "memory_bits": self.geometry.memory_bits if self.block in ("engine", "axi-engine") else {},
+            **(self._integration() if self.block == "axi-engine" else {}),
             "ports": [asdict(port) for port in self.ports],
         }
         return json.dumps(values, indent=2) + "\n"
+
+    def _integration(self) -> dict[str, Any]:
+        """What software needs to reach the memories: registers, and the region and 32-bit words of each memory."""
+        words = host_words(self.geometry).items()
+        return {
+            "registers": [asdict(register) for register in REGISTERS],
+            "regions": [
+                {"name": region.name.lower(), "region": int(region), "words": count} for region, count in words
+            ],
+        }
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":

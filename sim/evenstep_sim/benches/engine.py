@@ -48,7 +48,7 @@ async def _status_of(bench: EngineBench, command: int, body: bytes = b"") -> Sta
     return status
 
 
-def _endless() -> LayerDescriptor:
+def endless() -> LayerDescriptor:
     """A layer that runs for longer than any test."""
     return LayerDescriptor(
         raw=True,
@@ -188,7 +188,7 @@ async def running(dut) -> None:
     bench = await EngineBench.start(dut)
     program = random_program(bench.geometry, bench.rng)
     await bench.blocking(lambda: bench.client.load(program))
-    await bench.blocking(lambda: bench.client.write(Region.PROGRAM, 0, [*_endless().words(), END_WORD]))
+    await bench.blocking(lambda: bench.client.write(Region.PROGRAM, 0, [*endless().words(), END_WORD]))
     assert await _status_of(bench, Command.RUN, _RUN) == Status.OK
     refused = (
         (Command.WRITE, struct.pack("<2I", 0, 0)),

@@ -2,6 +2,7 @@
 
 from evenstep_sim.virtual.amaranth import AmaranthTransport
 from evenstep_sim.virtual.faults import Faults, FaultyTransport
+from evenstep_sim.virtual.process import Trace
 from evenstep_sim.virtual.server import EngineServer, PtyEndpoint, TcpEndpoint
 from evenstep_sim.virtual.verilated import VerilatedTransport, build_engine
 
@@ -12,6 +13,7 @@ __all__ = [
     "FaultyTransport",
     "PtyEndpoint",
     "TcpEndpoint",
+    "Trace",
     "VerilatedTransport",
     "build_engine",
 ]

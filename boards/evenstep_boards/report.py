@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evenstep_boards.board import Board
 
-__all__ = ["Routing", "read_routing", "refuse_size"]
+__all__ = ["Routing", "read_routing", "read_usage", "refuse_size", "slowest_path"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ def read_routing(path: Path, board: Board, seed: int) -> Routing:
         raise RuntimeError(f"{board.title} must have a clock of {wanted:g} MHz, but nextpnr finds {found} MHz")
     # Every clock counts, scaled to the engine's.
     fmax = min(clock["achieved"] / clock["constraint"] for clock in clocks) * wanted
-    timed = [each["path"] for each in report["critical_paths"] if "<async>" not in (each["from"], each["to"])]
-    slowest = max(timed, key=lambda steps: sum(step["delay"] for step in steps), default=[])
+    slowest = slowest_path(report)
     used = report["utilization"]
     return Routing(
         seed=seed,
@@ -76,6 +76,12 @@ def read_routing(path: Path, board: Board, seed: int) -> Routing:
         routing=sum(step["delay"] for step in slowest if step["type"] == "routing"),
         cells={name: (used[cell]["used"], used[cell]["available"]) for name, cell in board.cells.items()},
     )
+
+
+def slowest_path(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Steps of the slowest path from clock to clock, in nextpnr's report; empty where there is none."""
+    timed = [each["path"] for each in report["critical_paths"] if "<async>" not in (each["from"], each["to"])]
+    return max(timed, key=lambda steps: sum(step["delay"] for step in steps), default=[])
 
 
 def _blocks(path: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -93,12 +99,18 @@ def _named_blocks(names: list[str]) -> tuple[str, ...]:
     return tuple(blocks)
 
 
+def read_usage(log: str) -> list[tuple[str, int, int]]:
+    """Kinds of cells in the messages of nextpnr; of each, how many are used, and how many there are."""
+    found = re.findall(r"^Info:\s+(\w+): +(\d+)/ *(\d+) +\d+%$", log, re.MULTILINE)
+    return [(cell, int(used), int(available)) for cell, used, available in found]
+
+
 def refuse_size(log: str, board: Board) -> None:
     """Raise `RuntimeError` that names the limit, if `log` of nextpnr says that the design needs more than there is."""
     names = {cell: name for name, cell in board.cells.items()}
-    for cell, used, available in re.findall(r"^Info:\s+(\w+): +(\d+)/ *(\d+) +\d+%$", log, re.MULTILINE):
-        if int(used) > int(available):
+    for cell, used, available in read_usage(log):
+        if used > available:
             raise RuntimeError(
-                f"Engine is too large for {board.title}: it takes {int(used):,} {names.get(cell, cell)} of the "
-                f"{int(available):,} of its {board.device}: choose a smaller geometry"
+                f"Engine is too large for {board.title}: it takes {used:,} {names.get(cell, cell)} of the "
+                f"{available:,} of its {board.device}: choose a smaller geometry"
             )

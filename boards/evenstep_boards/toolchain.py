@@ -1,4 +1,4 @@
-"""The tools of a build: native where there are new enough ones, else those from PyPI."""
+"""Yosys, nextpnr and their like: native where there are new enough ones, else those from PyPI."""
 
 import hashlib
 import importlib.metadata
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["BuildTool", "Processes", "find_tool"]
+__all__ = ["BuildTool", "Processes", "find_tool", "first_error", "run_tool", "wheel_folder"]
 
 # Package on PyPI, module, and what runs the tool there: its arguments are those of the program.
 _WHEELS = {
@@ -91,11 +91,24 @@ def find_tool(name: str) -> BuildTool:
         digest = hashlib.sha256(Path(native).read_bytes()).hexdigest()
         return BuildTool(name, (native,), f"{name} of SHA-256 {digest[:16]}")
     package, module, call = _WHEELS[name]
-    if importlib.util.find_spec(module.partition(".")[0]) is None:
-        raise RuntimeError(f"Building needs {name}, which must be installed: pip install 'evenstep[boards]'")
+    wheel_folder(name)
     script = f"import sys, {module} as p; sys.exit(p.{call})"
     version = f"{package} {importlib.metadata.version(package)}"
     return BuildTool(name, (sys.executable, "-c", script), version)
+
+
+def wheel_folder(name: str) -> Path:
+    """Folder of the package from PyPI that holds a tool.
+
+    Raises
+    ------
+    RuntimeError
+        There is none; the message names the install command.
+    """
+    spec = importlib.util.find_spec(_WHEELS[name][1].partition(".")[0])
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f"{name} must be installed: pip install 'evenstep[boards]'")
+    return Path(spec.origin).parent
 
 
 def _is_new_enough(name: str) -> bool:
@@ -170,3 +183,40 @@ class Processes:
                 process.wait()
                 with self._lock:
                     self._running.discard(process)
+
+
+def first_error(messages: str) -> str:
+    """What a failed tool complains of first."""
+    lines = [line for line in messages.splitlines() if "ERROR" in line] or messages.splitlines()[-1:]
+    return lines[0].strip() if lines else "no message"
+
+
+def run_tool(tool: BuildTool, arguments: Sequence[str], *, folder: Path, doing: str, log: Path | None = None) -> str:
+    """Run one tool in `folder`, outside of which those from PyPI see little; returns its messages.
+
+    Parameters
+    ----------
+    tool : BuildTool
+        To run.
+    arguments : sequence of str
+        Of the tool.
+    folder : Path
+        Working folder.
+    doing : str
+        What for, for the message where it fails: a verb and its object.
+    log : Path
+        Gets the messages too; left out: they go with the folder.
+
+    Raises
+    ------
+    RuntimeError
+        It failed; the message says what it was doing, its first error, and where the log is.
+    """
+    output = log or folder / f"{tool.name}.log"
+    with Processes() as processes:
+        done = processes.run(tool, arguments, folder=folder, output=output)
+    messages = output.read_text("utf-8", "replace")
+    if not done:
+        kept = f" (log: {log})" if log else ""
+        raise RuntimeError(f"{tool.name} cannot {doing}: {first_error(messages)}{kept}")
+    return messages

@@ -1,5 +1,6 @@
 """The command line: commands that installed packages contribute, and errors in one line."""
 
+import signal
 import sys
 from importlib.metadata import entry_points
 
@@ -46,6 +47,8 @@ def evenstep() -> None:
 
 def main() -> None:
     """Run the command line. Bad input ends in one line and status 1 (2 for wrong usage), without a traceback."""
+    # To be ended is to be interrupted: what is made beside is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = evenstep.main(standalone_mode=False)
     except click.exceptions.Exit as exit_:

@@ -1,5 +1,6 @@
 """`evenstep build` with the real tools: small engines, since full ones take minutes and up; and what a build keeps."""
 
+import gzip
 import hashlib
 import json
 import re
@@ -227,8 +228,7 @@ def test_missing_tool_names_its_installation(kept: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(toolchain.shutil, "which", lambda *_, **__: None)
     monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda _: None)
     before = files(kept)
-    expected = "Building needs yosys, which must be installed: pip install 'evenstep[boards]'"
-    assert failure("icebreaker", "--output", kept) == expected
+    assert failure("icebreaker", "--output", kept) == "yosys must be installed: pip install 'evenstep[boards]'"
     assert files(kept) == before
 
 
@@ -304,6 +304,14 @@ def test_fastest_seed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert sorted(line.split()[:2] for line in log.read_text().splitlines()) == [["--seed", str(seed)] for seed in fmax]
     with pytest.raises(RuntimeError, match=r"^iCEBreaker misses its clock: 20\.50 MHz of 21 MHz with seed 1; "):
         build_board(SMALL_BOARD, tmp_path / "out")
+
+
+def test_netlist_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For `evenstep verify`, that which is placed, whatever it is called."""
+    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 100.0}, name="tangnano9k")
+    build_board(replace(BOARDS["tangnano9k"], geometry=SMALL_BOARD.geometry), tmp_path / "out")
+    _, part = read_build(BOARDS["tangnano9k"], tmp_path / "out")
+    assert gzip.decompress((tmp_path / "out" / part["verify"]["file"]).read_bytes()) == b"top.syn.json\n"
 
 
 def test_router_that_goes_round_in_circles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,9 +51,11 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
-@pytest.mark.parametrize("stage", ["synthesize.log", "seed1/route.log"])
-def test_interrupt(stage: str, kept: Path) -> None:
-    """Ctrl-C ends the tools too, and leaves the folder as it was."""
+@pytest.mark.parametrize(
+    ("stage", "how"), [("synthesize.log", signal.SIGTERM), ("seed1/route.log", signal.SIGINT)], ids=["term", "int"]
+)
+def test_interrupt(stage: str, how: signal.Signals, kept: Path) -> None:
+    """Ctrl-C and kill end the tools too, and leave the folder as it was."""
     before = files(kept)
     process = subprocess.Popen(
         [*COMMAND, *SMALL, "--output", str(kept)],
@@ -63,18 +66,17 @@ def test_interrupt(stage: str, kept: Path) -> None:
     )
     try:
         deadline = time.monotonic() + 120
-        while not list(kept.glob(f".build-*/{stage}")):
+        while not (list(kept.glob(f".build-*/{stage}")) and (tools := children(process.pid))):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
-        tools = children(process.pid)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _, errors = process.communicate(timeout=20)
     finally:
         process.kill()
         process.wait()
     # A line of its own, behind the ^C that a terminal shows.
     assert process.returncode == 130 and errors.strip() == "evenstep: Interrupted; nothing is left half written"
-    assert tools and not any(Path(f"/proc/{tool}").exists() for tool in tools)
+    assert not any(Path(f"/proc/{tool}").exists() for tool in tools)
     assert files(kept) == before
     read_build(BOARDS["icebreaker"], kept)
 
@@ -95,6 +97,48 @@ def test_disk_that_fills(limit: int, kept: Path) -> None:
     assert result.stderr.startswith("evenstep: ") and len(result.stderr.splitlines()) == 1, result.stderr
     assert files(kept) == before
     read_build(BOARDS["icebreaker"], kept)
+
+
+def test_end_between_the_moves(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the machine itself, before any of them: no build is there; never files of two that are taken for one."""
+    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 30.0})
+    move, ended = os.replace, []
+
+    def copy_and_move(source: Path, target: Path) -> None:
+        if Path(target).parent == kept and Path(source).parent.name == "products":
+            ended.append(Path(shutil.copytree(kept, tmp_path / f"ended{len(ended)}")))
+        move(source, target)
+
+    monkeypatch.setattr(build_module.os, "replace", copy_and_move)
+    assert CliRunner().invoke(build, ["icebreaker", *SMALL, "--output", str(kept)]).exit_code == 0
+    assert read_build(BOARDS["icebreaker"], kept)[1]["key"] != "other"
+    assert len(ended) == 6, "each product is moved"
+    for folder in ended:
+        with pytest.raises(ValueError, match=r"^There is no bitstream of iCEBreaker in .*: run evenstep build "):
+            read_build(BOARDS["icebreaker"], folder)
+
+
+def test_interrupt_between_the_moves(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits until all are done: what is there is the new build."""
+    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 30.0})
+    move = os.replace
+    interrupted = []
+
+    def interrupt(source: Path, target: Path) -> None:
+        if Path(source).parent.name == "products" and Path(target).parent == kept and not interrupted:
+            interrupted.append(target)
+            signal.raise_signal(signal.SIGINT)
+        move(source, target)
+
+    monkeypatch.setattr(build_module.os, "replace", interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = CliRunner().invoke(build, ["icebreaker", *SMALL, "--output", str(kept)])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert interrupted and result.exit_code == 1 and result.output.rstrip().endswith("Aborted!")
+    assert read_build(BOARDS["icebreaker"], kept)[1]["key"] != "other"
+    assert not list(kept.glob(".*"))
 
 
 def test_disk_that_is_full_at_the_end(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from evenstep.generate import generate_block
 from evenstep.spec import Geometry
-from evenstep_boards import tools
+from evenstep_boards import toolchain
 from evenstep_boards.place import NoRoomError, place_netlist
 from evenstep_boards.synthesize import FAMILIES, Synthesis, synthesize_verilog
 
@@ -103,7 +103,7 @@ def test_broken_netlist_is_one_line(accumulators: dict[str, Synthesis], tmp_path
             cell["type"] = "SB_LUT5"
     cells.write_text(json.dumps(netlist))
     with pytest.raises(
-        RuntimeError, match=r"^nextpnr cannot place accumulator on .*ERROR: .*SB_LUT5.* \(log: .*\.log\)$"
+        RuntimeError, match=r"^nextpnr-ice40 cannot place accumulator on .*ERROR: .*SB_LUT5.* \(log: .*\.log\)$"
     ):
         place_netlist(synthesis, folder=tmp_path)
     for damaged in ("{", "[]", '{"modules": {}}', '{"modules": {"accumulator": {"ports": [], "cells": {}}}}'):
@@ -123,8 +123,8 @@ def test_bad_arguments_are_refused(accumulators: dict[str, Synthesis], tmp_path:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_missing_nextpnr_names_its_installation(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Synthesis("a", family, 0, 0, 0, 0, 0, tmp_path / "a.v", tmp_path / "a.cells")
-    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda _: None)
-    expected = r"^Place and route needs nextpnr, which must be installed: pip install 'evenstep\[boards\]'$"
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda _: None)
+    expected = rf"^nextpnr-{family} must be installed: pip install 'evenstep\[boards\]'$"
     with pytest.raises(RuntimeError, match=expected):
         place_netlist(nothing, folder=tmp_path)
 

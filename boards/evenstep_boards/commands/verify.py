@@ -29,10 +29,11 @@ __all__ = ["verify"]
 def verify(board: str, network: str, images: str, count: int, output: Path) -> None:
     """Verify what evenstep build made for BOARD, below its source: the tools are not trusted.
 
-    An iCE40's bitstream is taken apart by Project IceStorm's own tool; of an ECP5 it is the netlist after synthesis,
-    with models of its cells. It is simulated with a host on its serial line and a flash memory beside it. It must tell
-    its hash, have its network at power-up if it was built with one, and give the integers of the reference at every
-    layer that can be read. NETWORK and IMAGES are as in evenstep run. The exit status is 1 if any integer differs.
+    An iCE40's bitstream is taken apart by Project IceStorm's own tool; of an ECP5, a Gowin GW1N or a GateMate it is the
+    netlist after synthesis, with models of its cells. It is simulated with a host on its serial line and a flash memory
+    beside it. It must tell its hash, have its network at power-up if it was built with one, and give the integers of
+    the reference at every layer that can be read. NETWORK and IMAGES are as in evenstep run. The exit status is 1 if
+    any integer differs.
     """
     chosen = find_board(board)
     loaded = read_network(sample_network_path() if network == SAMPLE else Path(network))

@@ -1,7 +1,6 @@
 """The check itself: a build's design, simulated, against the integers that it must make."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,16 +13,21 @@ from evenstep_boards.boot import RECORD_OFFSET, boot_record
 from evenstep_boards.build import read_build
 from evenstep_boards.images import ImageSet
 from evenstep_boards.run import RunResult, run_images
+from evenstep_boards.steps import Progress
 from evenstep_boards.verify.design import Design, bench_verilog
-from evenstep_boards.verify.ecp5 import read_netlist
+from evenstep_boards.verify.ecp5 import ECP5
+from evenstep_boards.verify.gatemate import GATEMATE
+from evenstep_boards.verify.gowin import GOWIN
 from evenstep_boards.verify.ice40 import take_apart
+from evenstep_boards.verify.netlist import NetlistFamily, read_netlist
 from evenstep_boards.verify.simulation import SimulatedBoard
 from evenstep_boards.verify.verilator import compile_bench
 
 __all__ = ["Verification", "verify_build", "verify_design"]
 
-# Called with a stage, and whether it has ended.
-Progress = Callable[[str, bool], None]
+_FAMILIES = (ECP5, GOWIN, GATEMATE)
+# Clock cycles of a simulation that is over sooner than its compiler could have made it fast.
+_HURRY_BELOW = 500_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +94,16 @@ def verify_build(
     program = compile_network(network, board.geometry)
     if part["record"] is not None and (folder / part["record"]["file"]).read_bytes() != boot_record(program):
         raise ValueError(f"Build of {board.title} in {folder} holds another network: name it, or build this one")
-    kept = None if part["verify"] is None else folder / part["verify"]["file"]
+    if part["verify"] is None:
+        raise ValueError(f"Build of {board.title} in {folder} keeps nothing to verify: build it again")
+    kept = folder / part["verify"]["file"]
     with tempfile.TemporaryDirectory(dir=folder, prefix=".verify-") as name:
         scratch = Path(name)
         stage("read the design", False)
-        if kept is not None and kept.suffix == ".pcf":
+        if kept.suffix == ".pcf":
             design = take_apart(board, bitstream, kept, scratch)
-        elif kept is not None and board.device.startswith("LFE5"):
-            design = read_netlist(board, kept, scratch)
         else:
-            raise ValueError(f"{board.title} cannot be verified below its source: there are no models of its cells")
+            design = read_netlist(board, _family(board), kept, scratch)
         stage("read the design", True)
         record = b"" if part["record"] is None else (folder / part["record"]["file"]).read_bytes()
         return verify_design(
@@ -112,6 +116,14 @@ def verify_build(
             holds_network=part["network"] in ("embedded", "flash"),
             progress=stage,
         )
+
+
+def _family(board: Board) -> NetlistFamily:
+    """Of the board's device."""
+    for family in _FAMILIES:
+        if board.device.startswith(family.devices):
+            return family
+    raise ValueError(f"{board.title} cannot be verified below its source: there are no models of its cells")
 
 
 def verify_design(
@@ -152,7 +164,8 @@ def verify_design(
     bench, content = folder / "bench.v", folder / "flash.bin"
     bench.write_text(bench_verilog(board, design), "utf-8")
     content.write_bytes(flash)
-    executable = compile_bench([bench, *design.sources], design.libraries, folder, design.defines)
+    hurry = _cycles(board, program, len(images)) < _HURRY_BELOW
+    executable = compile_bench([bench, *design.sources], design.libraries, folder, design.defines, hurry=hurry)
     stage("compile its simulation", True)
     stage("run it", False)
     transport = SimulatedBoard(executable, board, content)
@@ -166,3 +179,9 @@ def verify_design(
         result = run_images(engine, program, images)
     stage("run it", True)
     return Verification(design.title, resident, result, program, transport.cycles, design.uncovered)
+
+
+def _cycles(board: Board, program: Program, images: int) -> int:
+    """Clock cycles of a simulation, about: ten bits a byte if all goes over the line, and the engine's own."""
+    words = sum(map(len, program.images.values())) + images * program.network.inputs
+    return 4 * words * 10 * board.divisor + program.cycles * images

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evenstep_boards.board import Board
 from evenstep_boards.synthesize import cell_models
-from evenstep_boards.toolchain import Processes, find_tool
+from evenstep_boards.toolchain import find_tool, run_tool
 from evenstep_boards.verify.design import MODELS, Design
 
 __all__ = ["take_apart"]
@@ -50,10 +50,7 @@ def take_apart(board: Board, bitstream: Path, pins: Path, folder: Path) -> Desig
         raise RuntimeError(f"Verifying {board.title} needs icebox_vlog, which must be installed: {_INSTALL}")
     # The tools from PyPI see no folder but that which they run in.
     shutil.copyfile(bitstream, folder / "chip.bin")
-    log = folder / "iceunpack.log"
-    with Processes() as processes:
-        if not processes.run(find_tool("iceunpack"), ["chip.bin", "chip.asc"], folder=folder, output=log):
-            raise RuntimeError(f"iceunpack cannot read {bitstream} (log: {log})")
+    run_tool(find_tool("iceunpack"), ["chip.bin", "chip.asc"], folder=folder, doing=f"read {bitstream}")
     command = [program, "-p", str(pins), "-n", _MODULE, str(folder / "chip.asc")]
     told = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if told.returncode:

@@ -17,19 +17,8 @@ module EHXPLLL #(
     assign CLKOP = CLKI;
 endmodule
 
-// TRELLIS_IO as an input, and as an output: where the netlist is read, each is made the one that it is.
-module evenstep_input_pin #(parameter DIR = "INPUT") (input B, output O);
-    assign O = B;
-endmodule
-
-module evenstep_output_pin #(parameter DIR = "OUTPUT") (output B, input I);
-    assign B = I;
-endmodule
-
-// Block RAM of 18 Kbit without output registers (Lattice, ECP5 Memory Usage Guide, FPGA-TN-02204). Its 512 words of 36
-// bits are seen as narrower ones by each port; below 9 bits, every ninth bit is not seen. Byte enables of 18 and 36
-// bits are the lowest bits of the address. 36 bits are written by port A and read by port B, and take the data pins of
-// both: A the lower half. What a port reads while the other one writes it is random.
+// Block RAM without output registers (Lattice, ECP5 Memory Usage Guide, FPGA-TN-02204). 36 bits are written by port A
+// and read by port B, and take the data pins of both: A the lower half.
 module DP16KD #(
     parameter DATA_WIDTH_A = 18, parameter DATA_WIDTH_B = 18,
     parameter REGMODE_A = "NOREG", parameter REGMODE_B = "NOREG",
@@ -72,32 +61,6 @@ module DP16KD #(
             || CLKAMUX != "CLKA" || CLKBMUX != "CLKB") unknown_mode_of_DP16KD error();
     endgenerate
 
-    // First bit of a port's word within the 36.
-    function integer place(input [13:0] address, input integer width);
-        place = width == 36 ? 0
-            : width == 18 ? 18 * address[4]
-            : 18 * address[4] + 9 * address[3] + (width == 4 ? 4 * address[2]
-                : width == 2 ? 2 * address[2:1]
-                : width == 1 ? address[2:0] : 0);
-    endfunction
-
-    // Bits that a port writes.
-    function [35:0] mask(input [13:0] address, input integer width);
-        reg [35:0] bytes;
-        begin
-            bytes = {{9{address[3]}}, {9{address[2]}}, {9{address[1]}}, {9{address[0]}}};
-            mask = width == 36 ? bytes
-                : width == 18 ? (bytes & 36'h3FFFF) << place(address, width)
-                : ((36'h1 << width) - 36'h1) << place(address, width);
-        end
-    endfunction
-
-    wire [13:0] address_a = {
-        ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0
-    };
-    wire [13:0] address_b = {
-        ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0
-    };
     wire [17:0] low = {
         DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3,
         DIA2, DIA1, DIA0
@@ -106,42 +69,35 @@ module DP16KD #(
         DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4, DIB3,
         DIB2, DIB1, DIB0
     };
-    wire enable_a = CEA & ~CSA2 & ~CSA1 & ~CSA0, enable_b = CEB & ~CSB2 & ~CSB1 & ~CSB0;
-    wire [35:0] mask_a = enable_a & WEA ? mask(address_a, DATA_WIDTH_A) : 36'h0;
-    wire [35:0] mask_b = enable_b & WEB ? mask(address_b, DATA_WIDTH_B) : 36'h0;
-    wire [35:0] data_a = {high, low} << place(address_a, DATA_WIDTH_A);
-    wire [35:0] data_b = {18'h0, high} << place(address_b, DATA_WIDTH_B);
-    wire same = address_a[13:5] == address_b[13:5];
+    wire [35:0] out_a, out_b;
 
-    reg [35:0] memory [0:511];
-    localparam [20479:0] INIT = {
-        INITVAL_3F, INITVAL_3E, INITVAL_3D, INITVAL_3C, INITVAL_3B, INITVAL_3A, INITVAL_39, INITVAL_38,
-        INITVAL_37, INITVAL_36, INITVAL_35, INITVAL_34, INITVAL_33, INITVAL_32, INITVAL_31, INITVAL_30,
-        INITVAL_2F, INITVAL_2E, INITVAL_2D, INITVAL_2C, INITVAL_2B, INITVAL_2A, INITVAL_29, INITVAL_28,
-        INITVAL_27, INITVAL_26, INITVAL_25, INITVAL_24, INITVAL_23, INITVAL_22, INITVAL_21, INITVAL_20,
-        INITVAL_1F, INITVAL_1E, INITVAL_1D, INITVAL_1C, INITVAL_1B, INITVAL_1A, INITVAL_19, INITVAL_18,
-        INITVAL_17, INITVAL_16, INITVAL_15, INITVAL_14, INITVAL_13, INITVAL_12, INITVAL_11, INITVAL_10,
-        INITVAL_0F, INITVAL_0E, INITVAL_0D, INITVAL_0C, INITVAL_0B, INITVAL_0A, INITVAL_09, INITVAL_08,
-        INITVAL_07, INITVAL_06, INITVAL_05, INITVAL_04, INITVAL_03, INITVAL_02, INITVAL_01, INITVAL_00
-    };
-    integer n;
-    initial for (n = 0; n < 1024; n = n + 1) memory[n / 2][18 * (n % 2) +: 18] = INIT[20 * n +: 18];
-
-    reg [35:0] word_a, word_b, out_a, out_b;
-    always @(posedge CLKA) if (enable_a) begin
-        word_a = memory[address_a[13:5]];
-        if (WRITEMODE_A == "WRITETHROUGH") word_a = (word_a & ~mask_a) | (data_a & mask_a);
-        if (same) word_a = (word_a & ~mask_b) | (36'hx & mask_b);
-        if (!(WEA && WRITEMODE_A == "NORMAL")) out_a <= word_a >> place(address_a, DATA_WIDTH_A);
-        for (n = 0; n < 36; n = n + 1) if (mask_a[n]) memory[address_a[13:5]][n] <= data_a[n];
-    end
-    always @(posedge CLKB) if (enable_b) begin
-        word_b = memory[address_b[13:5]];
-        if (WRITEMODE_B == "WRITETHROUGH") word_b = (word_b & ~mask_b) | (data_b & mask_b);
-        if (same) word_b = (word_b & ~mask_a) | (36'hx & mask_a);
-        if (!(WEB && WRITEMODE_B == "NORMAL")) out_b <= word_b >> place(address_b, DATA_WIDTH_B);
-        for (n = 0; n < 36; n = n + 1) if (mask_b[n]) memory[address_b[13:5]][n] <= data_b[n];
-    end
+    // Each INITVAL has 320 bits, two bytes of 9 bits in every 20 of them.
+    evenstep_block_ram #(
+        .WIDTH_A(DATA_WIDTH_A), .MODE_A(WRITEMODE_A == "WRITETHROUGH" ? 1 : WRITEMODE_A == "NORMAL" ? 0 : 2),
+        .WIDTH_B(DATA_WIDTH_B), .MODE_B(WRITEMODE_B == "WRITETHROUGH" ? 1 : WRITEMODE_B == "NORMAL" ? 0 : 2),
+        .PAIR(20),
+        .INIT({
+            INITVAL_3F, INITVAL_3E, INITVAL_3D, INITVAL_3C, INITVAL_3B, INITVAL_3A, INITVAL_39, INITVAL_38,
+            INITVAL_37, INITVAL_36, INITVAL_35, INITVAL_34, INITVAL_33, INITVAL_32, INITVAL_31, INITVAL_30,
+            INITVAL_2F, INITVAL_2E, INITVAL_2D, INITVAL_2C, INITVAL_2B, INITVAL_2A, INITVAL_29, INITVAL_28,
+            INITVAL_27, INITVAL_26, INITVAL_25, INITVAL_24, INITVAL_23, INITVAL_22, INITVAL_21, INITVAL_20,
+            INITVAL_1F, INITVAL_1E, INITVAL_1D, INITVAL_1C, INITVAL_1B, INITVAL_1A, INITVAL_19, INITVAL_18,
+            INITVAL_17, INITVAL_16, INITVAL_15, INITVAL_14, INITVAL_13, INITVAL_12, INITVAL_11, INITVAL_10,
+            INITVAL_0F, INITVAL_0E, INITVAL_0D, INITVAL_0C, INITVAL_0B, INITVAL_0A, INITVAL_09, INITVAL_08,
+            INITVAL_07, INITVAL_06, INITVAL_05, INITVAL_04, INITVAL_03, INITVAL_02, INITVAL_01, INITVAL_00
+        })
+    ) ram (
+        .clock_a(CLKA), .enable_a(CEA & ~CSA2 & ~CSA1 & ~CSA0), .write_a(WEA),
+        .address_a({
+            ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0
+        }),
+        .data_a({high, low}), .word_a(out_a),
+        .clock_b(CLKB), .enable_b(CEB & ~CSB2 & ~CSB1 & ~CSB0), .write_b(WEB),
+        .address_b({
+            ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0
+        }),
+        .data_b({18'h0, high}), .word_b(out_b)
+    );
 
     // Resets of the outputs are tied off: a design that uses them is another than ours.
     generate

@@ -72,8 +72,13 @@ def prove(counter: Counter | PiecewiseCounter, lane: LaneFormat, folder: Path, *
     return proven
 
 
-@pytest.mark.parametrize("strategy", COUNTERS)
-@pytest.mark.parametrize("lanes, weight_bits, act_bits", [(12, 1, 1), (4, 2, 2), (3, 3, 2), (2, 4, 3), (5, 1, 3)])
+@pytest.mark.parametrize(
+    "strategy, lanes, weight_bits, act_bits",
+    [
+        *[("portable", *shape) for shape in [(12, 1, 1), (4, 2, 2), (3, 3, 2), (2, 4, 3), (5, 1, 3)]],
+        *[(strategy, 5, 2, 2) for strategy in COUNTERS[1:]],
+    ],
+)
 def test_counter_equals_sum_of_products(
     strategy: str, lanes: int, weight_bits: int, act_bits: int, tmp_path: Path
 ) -> None:
@@ -81,7 +86,6 @@ def test_counter_equals_sum_of_products(
     assert prove(create_counter(strategy, **shape), LaneFormat(weight_bits), tmp_path)
 
 
-@pytest.mark.parametrize("strategy", COUNTERS)
 @pytest.mark.parametrize(
     "style, weight_bits, breakpoints, lanes, act_bits",
     [
@@ -97,11 +101,16 @@ def test_counter_equals_sum_of_products(
     ],
 )
 def test_piecewise_counts_equal_sums_of_products(
-    strategy: str, style: str, weight_bits: int, breakpoints: int, lanes: int, act_bits: int, tmp_path: Path
+    style: str, weight_bits: int, breakpoints: int, lanes: int, act_bits: int, tmp_path: Path
 ) -> None:
     lane = LaneFormat(weight_bits, breakpoints, style)
-    counter = PiecewiseCounter(lane, lanes=lanes, act_bits=act_bits, strategy=strategy)
-    assert prove(counter, lane, tmp_path)
+    assert prove(PiecewiseCounter(lane, lanes=lanes, act_bits=act_bits), lane, tmp_path)
+
+
+@pytest.mark.parametrize("strategy", COUNTERS[1:])
+def test_piecewise_counts_of_other_counters(strategy: str, tmp_path: Path) -> None:
+    lane = LaneFormat(3, 2, "sums")
+    assert prove(PiecewiseCounter(lane, lanes=2, act_bits=2, strategy=strategy), lane, tmp_path)
 
 
 def test_wrong_sum_is_refuted(tmp_path: Path) -> None:

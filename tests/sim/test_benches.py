@@ -136,6 +136,13 @@ _PIECEWISE_ENGINES = [
     )
 ]
 
+# Counters of other kinds than the portable one.
+_COUNTERS = [
+    ("dot", {"counter": "ecp5", "lanes": 9, "act_bits": 3, "encoding": "odd-level"}),
+    ("element", {"counter": "ice40", "lanes": 7, "max_weight_bits": 4, "accumulator_bits": 6}),
+    ("array", {"counter": "ecp5", "rows": 2, "columns": 2, "lanes": 5, "weight_bits": 3, "max_weight_bits": 5}),
+]
+
 # Icarus, which compiles nothing, runs all; Verilator the first of each kind and the most different one.
 _CASES = [
     *[("dot", parameters, "icarus") for parameters in _OPERANDS],
@@ -148,6 +155,7 @@ _CASES = [
     *[("element", parameters, "icarus") for parameters in (*_OPERANDS[:3], *_SUMS, *_DECODED[::6])],
     *[("array", {"columns": 1, **parameters}, "icarus") for parameters in (*_SUMS, *_DECODED)],
     *[("array", parameters, "icarus") for parameters in _PIECEWISE_SHAPES[1:]],
+    *[(block, parameters, "icarus") for block, parameters in _COUNTERS],
     *[("combine", parameters, "icarus") for parameters in _COMBINERS],
     *[("drain", parameters, "icarus") for parameters in _COMBINED_DRAINS],
     *[("engine", parameters, "icarus") for parameters in _PIECEWISE_ENGINES[1:]],

@@ -15,7 +15,7 @@ from evenstep.spec.lane import LaneFormat
 __all__ = ["COUNTERS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
 
 THRESHOLD_STYLES = ("bank", "search")
-COUNTERS = ("portable",)
+COUNTERS = ("portable", "ecp5", "ice40")
 #: Widest accumulators: host words of 32 bits carry a sum, with its sign.
 MAX_ACCUMULATOR_BITS = 31
 #: Width of combined and rescaled results.
@@ -59,7 +59,8 @@ class Geometry:
     threshold_style : str
         ``"bank"``: 2**N - 1 comparators; ``"search"``: N comparators, one after the other.
     counter : str
-        Structure that counts ones, one of `COUNTERS`.
+        Structure that counts ones, one of `COUNTERS`. ``"portable"``: plain adders; ``"ecp5"`` and
+        ``"ice40"``: planned carry chains, for these families.
     program_depth, weight_depth, act_depth, result_depth, threshold_depth, constant_depth : int
         Words of the memories: 32-bit program words, C x K x W-bit weight words (more with breakpoints), R banks of
         K x A-bit activation words, R banks of raw results, channels with thresholds, channels with constants.

@@ -1,0 +1,1 @@
+"""Counting structures, one file each; `evenstep.gateware.count` chooses among them."""

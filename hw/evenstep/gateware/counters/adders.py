@@ -1,0 +1,111 @@
+"""Segments of a plan in hardware: their operands, and their sums as plain additions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+
+from evenstep.gateware.counters.plan import operand_value
+
+__all__ = ["NOTHING", "Adder", "Pair", "Selected", "add_jointly", "add_separately"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An operand in hardware: a function of two bits, 0 if both are 0; `plain` if it is the first of them."""
+
+    function: Callable[[int, int], int]
+    bits: tuple[Value, Value]
+    value: Value
+    plain: bool = False
+
+    @classmethod
+    def of(cls, kind: str, first: Value, second: Value | None = None) -> "Pair":
+        """Operand of a plan: ``"bit"``, ``"and"`` or ``"xor"``."""
+        if second is None:
+            return cls(lambda a, b: a, (first, Const(0, 1)), first, plain=True)
+        value = first ^ second if kind == "xor" else first & second
+        return cls(lambda a, b: operand_value(kind, (a, b)), (first, second), value)
+
+    @classmethod
+    def gated(cls, bit: Value, blocked: Value) -> "Pair":
+        """A bit that counts as 0 where `blocked`."""
+        return cls(lambda a, b: a & ~b & 1, (bit, blocked), bit & ~blocked)
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The only operand of a position, of four bits: one of two, or none where `blocked`."""
+
+    high: Value
+    low: Value
+    select: Value
+    blocked: Value
+
+    @property
+    def value(self) -> Value:
+        return (self.select & self.high | ~self.select & self.low) & ~self.blocked
+
+
+@dataclass(frozen=True)
+class Adder:
+    """A segment in hardware.
+
+    Parameters
+    ----------
+    carry : Pair or None
+        What goes into its first carry.
+    positions : sequence
+        Up to two `Pair` each, or one `Selected`.
+    total : Signal
+        Gets the sum: a bit for each position, and one more if the last carry is kept.
+    """
+
+    carry: Pair | None
+    positions: Sequence[Sequence[Pair] | Selected]
+    total: Signal
+
+    @property
+    def spilled(self) -> Value | None:
+        """What gets the last carry."""
+        return self.total[-1] if len(self.total) > len(self.positions) else None
+
+
+#: An operand that is 0.
+NOTHING = Pair(lambda a, b: 0, (Const(0, 1), Const(0, 1)), Const(0, 1))
+
+
+def _rows(adder: Adder) -> tuple[list[Value], list[Value]]:
+    """First and second operands of all positions."""
+    rows: tuple[list[Value], list[Value]] = [], []
+    for operands in adder.positions:
+        values = [operands.value] if isinstance(operands, Selected) else [operand.value for operand in operands]
+        for row, value in zip(rows, [*values, Const(0, 1), Const(0, 1)], strict=False):
+            row.append(value)
+    return rows
+
+
+def add_separately(m: Module, name: str, adders: Sequence[Adder]) -> None:
+    """Drive the totals of adders by an addition each, whatever chain they share."""
+    for adder in adders:
+        first, second = _rows(adder)
+        carry = adder.carry.value if adder.carry else Const(0, 1)
+        m.d.comb += adder.total.eq(Cat(*first) + Cat(*second) + carry)
+
+
+def add_jointly(m: Module, name: str, adders: Sequence[Adder]) -> None:
+    """Drive the totals of adders without carries in by one addition, which synthesis makes one carry chain of.
+
+    Between two of them both operands are 0, so that the carry from below is the sum, and none is handed on. Synthesis
+    thus takes neither short additions for logic, nor one that follows another for a sum of three.
+    """
+    rows: list[list[Value]] = [[], [], []]
+    for adder in adders:
+        assert adder.carry is None
+        sums = list(adder.total)
+        if adder.spilled is None:
+            sums.append(Signal(name=f"{name}_end"))
+        for row, values in zip(rows, (*_rows(adder), sums), strict=True):
+            row += [*values, *[Const(0, 1)] * (len(sums) - len(values))]
+    first, second, totals = rows
+    m.d.comb += Cat(*totals).eq(Cat(*first) + Cat(*second))

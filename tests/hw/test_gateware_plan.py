@@ -1,0 +1,136 @@
+"""Plans of counters, without hardware: their sums, their structure, and what they cost."""
+
+import itertools
+import random
+from collections import Counter as Multiset
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evenstep.gateware.counters.chains import create_chain_plan
+from evenstep.gateware.counters.exact import solve_reduction
+from evenstep.gateware.counters.packing import CHAIN_POSITIONS
+from evenstep.gateware.counters.plan import Operand, Plan
+from evenstep.gateware.counters.planned import create_adder_plan
+from evenstep.gateware.counters.planner import create_plan
+from evenstep.gateware.counters.reduction import FLIP_FLOP_COST, approximate_reduction, product_heights
+from evenstep.gateware.counters.store import PLANS, read_reductions
+
+
+def _operands(plan: Plan) -> list[Operand]:
+    """All operands of a plan."""
+    carries = [segment.carry for segment in plan.segments if segment.carry]
+    positions = [column for segment in plan.segments for column in segment.positions]
+    return carries + [operand for column in (*positions, *plan.result) for operand in column]
+
+
+def _check_structure(plan: Plan) -> None:
+    """Every bit is used once, or in both halves of a half adder, and only when it is there."""
+    uses = Multiset((operand.kind, operand.bits) for operand in _operands(plan))
+    assert set(uses.values()) <= {1}
+    halves = {kind: {bits for each, bits in uses if each == kind} for kind in ("xor", "and")}
+    assert halves["xor"] == halves["and"]
+    used = [bit for kind, bits in uses if kind != "and" for bit in bits]
+    made = len(plan.inputs) + sum(segment.outputs for segment in plan.segments)
+    assert sorted(used) == list(range(made))
+    stage = dict.fromkeys(range(len(plan.inputs)), -1)
+    for segment in plan.segments:
+        operands = [operand for column in segment.positions for operand in column]
+        operands += [segment.carry] if segment.carry else []
+        assert all(stage[bit] < segment.stage for operand in operands for bit in operand.bits)
+        assert all(len(column) <= 2 for column in segment.positions)
+        stage |= dict.fromkeys(range(segment.output, segment.output + segment.outputs), segment.stage)
+    places = len(plan.segments) + (plan.accumulator_bits > 0)
+    assert sorted(itertools.chain(*plan.chains)) == list(range(places))
+    for chain in plan.chains:
+        stages = [plan.segments[index].stage for index in chain if index < len(plan.segments)]
+        assert stages == sorted(stages)
+    most = [2 if weight == 0 and plan.accumulator_bits else 1 for weight in range(len(plan.result))]
+    assert all(len(column) <= limit for column, limit in zip(plan.result, most, strict=True))
+
+
+@pytest.mark.parametrize("accumulator_bits", [0, 16])
+@pytest.mark.parametrize("lanes, weight_bits, act_bits", [(1, 1, 1), (9, 1, 1), (3, 2, 1), (2, 2, 2), (1, 3, 3)])
+def test_plan_adds_every_combination(lanes: int, weight_bits: int, act_bits: int, accumulator_bits: int) -> None:
+    plan = create_chain_plan(lanes, weight_bits, act_bits, accumulator_bits)
+    for bits in itertools.product((0, 1), repeat=len(plan.inputs)):
+        assert plan.evaluate(bits) == sum(bit << weight for bit, weight in zip(bits, plan.inputs, strict=True))
+
+
+@given(
+    weights=st.lists(st.integers(0, 6), min_size=1, max_size=150),
+    accumulator_bits=st.sampled_from([0, 16]),
+    absorbs=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=15, deadline=None)
+def test_plan_adds_any_bits(weights: list[int], accumulator_bits: int, absorbs: bool, seed: int) -> None:
+    plan = create_plan(
+        tuple(weights), accumulator_bits=accumulator_bits * absorbs, absorbs=absorbs, stages_apart=not absorbs
+    )
+    assert absorbs or all(segment.carry is None for segment in plan.segments)
+    _check_structure(plan)
+    rng = random.Random(seed)
+    for bits in ([1] * len(weights), *([rng.randrange(2) for _ in weights] for _ in range(20))):
+        assert plan.evaluate(bits) == sum(bit << weight for bit, weight in zip(bits, weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    "lanes, weight_bits, act_bits, luts",
+    [(16, 1, 1, 46), (32, 1, 1, 68), (64, 1, 1, 120), (16, 2, 2, 108), (32, 2, 2, 198), (16, 4, 4, 346)],
+)
+def test_chains_stay_small(lanes: int, weight_bits: int, act_bits: int, luts: int) -> None:
+    """LUTs of elements with 16-bit accumulators: an even number of positions, and four at the ends of each chain."""
+    plan = create_chain_plan(lanes, weight_bits, act_bits, 16)
+    positions = sum(len(segment.positions) + 1 for segment in plan.segments) + plan.accumulator_bits
+    assert positions + 4 * len(plan.chains) <= luts
+    assert all(
+        sum(len(plan.segments[index].positions) + 1 for index in chain if index < len(plan.segments))
+        <= CHAIN_POSITIONS + 1
+        for chain in plan.chains
+    )
+
+
+def test_adder_plan_stays_small() -> None:
+    plan = create_adder_plan(16, 2, 2)
+    assert len(plan.inputs) == 64
+    assert sum(len(segment.positions) + 1 for segment in plan.segments) <= 87
+
+
+def test_plans_are_the_same_every_time() -> None:
+    inputs = (0, 1, 1, 2) * 7
+    assert create_plan(inputs) == create_plan(inputs)
+
+
+def test_kept_reductions_are_no_worse() -> None:
+    """Those of the file are better than what is found without it, and add up: `create_plan` takes them."""
+    kept = read_reductions(PLANS)
+    assert {(product_heights(lanes, 2, 2), True) for lanes in (8, 16, 32, 64)} <= set(kept)
+    for (heights, accumulates), reduction in kept.items():
+        if sum(heights) > 40:
+            continue
+        found = approximate_reduction(heights, accumulates=accumulates)
+        assert reduction.cost(FLIP_FLOP_COST) <= found.cost(FLIP_FLOP_COST)
+        inputs = tuple(weight for weight, height in enumerate(heights) for _ in range(height))
+        plan = create_plan(inputs, accumulator_bits=16 if accumulates else 0)
+        _check_structure(plan)
+        assert plan.evaluate([1] * len(inputs)) == sum(1 << weight for weight in inputs)
+
+
+@pytest.mark.parametrize("accumulates", [False, True])
+def test_solver_finds_what_is_kept_or_better(accumulates: bool) -> None:
+    heights = product_heights(6, 1, 1)
+    found = approximate_reduction(heights, accumulates=accumulates)
+    solved = solve_reduction(heights, len(found.stages), accumulates=accumulates)
+    assert solved is not None
+    assert solved.cost(FLIP_FLOP_COST) <= found.cost(FLIP_FLOP_COST)
+    assert solve_reduction(heights, 0, accumulates=accumulates) is None
+
+
+def test_refuses_other_bits() -> None:
+    plan = create_plan((0, 0, 1))
+    with pytest.raises(ValueError, match=r"^Bits must be 3 zeros and ones, not \[0, 1\]$"):
+        plan.evaluate([0, 1])
+    with pytest.raises(ValueError, match=r"^Bits must be 3 zeros and ones, not \(0, 1, 2\)$"):
+        plan.evaluate((0, 1, 2))

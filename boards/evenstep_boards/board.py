@@ -63,7 +63,7 @@ class Board:
     light : tuple of str
         Resource of the light that shines while the engine runs, and the parts of it that lead to one pin.
     geometry : Geometry
-        Of the engine, chosen to fill the board.
+        Of the engine.
     weight_memory : callable
         Makes the memory of the weights; see `evenstep.gateware.engine.Core`.
     network : str

@@ -9,7 +9,10 @@ from evenstep_boards.gatemate import GateMatePlatform
 
 __all__ = ["GATEMATE_EVB"]
 
-_CLOCK_HZ = 20_000_000
+_CLOCK_HZ = 15_000_000
+# Wires through logic cells would save some. nextpnr follows such nets recursively once they are routed, for which the
+# stack of its build for WebAssembly is too small but for the smallest engines.
+_ROUTES = "--vopt no-bridges --vopt no-cpe-cp"
 
 
 class _Platform(GateMatePlatform):
@@ -44,7 +47,7 @@ GATEMATE_EVB = Board(
     settings={
         "script_after_read": NO_COLLISIONS,
         "synth_opts": "-luttree -nomx8",
-        "nextpnr_opts": f"--freq {_CLOCK_HZ / 1e6}",
+        "nextpnr_opts": f"--freq {_CLOCK_HZ / 1e6} {_ROUTES}",
     },
     cells={
         "half CPEs (LUT tree)": "CPE_LT",

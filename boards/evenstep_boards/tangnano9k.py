@@ -51,7 +51,8 @@ TANG_NANO_9K = Board(
     geometry=PRESETS["tangnano9k"],
     network="embedded",
     bitstream="fs",
-    settings={"script_after_read": NO_COLLISIONS, "nextpnr_opts": "--router router2"},
+    # Wide multiplexers join neighbouring LUTs: a quarter more of them, with which the router does not end.
+    settings={"script_after_read": NO_COLLISIONS, "synth_opts": "-nowidelut", "nextpnr_opts": "--router router2"},
     cells={
         "LUTs": "LUT4",
         "flip-flops": "DFF",

@@ -3,13 +3,16 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from serial.tools import list_ports
 
 from evenstep.compiler import compile_network
 from evenstep.host import LinkError
 from evenstep.qonnx import read_network
+from evenstep.spec import PRESETS, Dense, Encoding, Network, Thresholds
 from evenstep_boards.catalog import BOARDS, find_board
 from evenstep_boards.clocks import ecp5_pll, gowin_pll, ice40_pll
 from evenstep_boards.images import sample_network_path
@@ -18,6 +21,8 @@ from evenstep_boards.top import BoardTop
 
 # The engine with nothing in it but what the top needs.
 TINY = {"rows": 1, "columns": 1, "lanes": 4, "weight_depth": 64, "act_depth": 64, "threshold_depth": 64}
+# Receiver and transmitter where the documentation plugs in an adapter: pins 0 and 1 of a header, 7 and 1 of a PMOD.
+ADAPTERS = {"orangecrab": ("N17", "M18"), "gatemateevb": ("IO_EA_B4", "IO_EA_A4")}
 
 
 def test_names() -> None:
@@ -27,7 +32,26 @@ def test_names() -> None:
         find_board("arty")
 
 
-@pytest.mark.parametrize("name", ["icebreaker", "ulx3s", "ecpix5", "gatemateevb"])
+def test_presets() -> None:
+    """Every board has the preset of its name, and no preset is that of a board that is not there."""
+    assert {name: board.geometry for name, board in BOARDS.items()} == {name: PRESETS[name] for name in BOARDS}
+    assert PRESETS.keys() - BOARDS.keys() == {"default", "tiny", "wide", "batch", "binary"}
+
+
+def test_documented_figures_are_of_these_engines() -> None:
+    """The table of builds has every board, with the engine and the clock that it gets today."""
+    text = (Path(__file__).parents[2] / "docs" / "boards.md").read_text("utf-8")
+    lines = text.partition("<!-- table:")[2].partition("<!-- end of table -->")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    columns = [rows[0].index(name) for name in ("board", "device", "R x C x K", "clock, MHz")]
+    expected = []
+    for board in BOARDS.values():
+        size = f"{board.geometry.rows} x {board.geometry.columns} x {board.geometry.lanes}"
+        expected.append([board.name, board.device, size, f"{board.clock_hz / 1e6:g}"])
+    assert [[row[column] for column in columns] for row in rows[1:]] == expected
+
+
+@pytest.mark.parametrize("name", ["icebreaker", "ulx3s", "ecpix5", "orangecrab", "gatemateevb"])
 def test_the_shipped_network_fits(name: str) -> None:
     geometry = BOARDS[name].geometry
     program = compile_network(read_network(sample_network_path()), geometry)
@@ -41,6 +65,17 @@ def test_the_shipped_network_is_refused_where_it_does_not_fit() -> None:
         compile_network(read_network(sample_network_path()), BOARDS["tangnano9k"].geometry)
 
 
+def test_a_smaller_network_fits_the_smallest_board() -> None:
+    """What the documentation says that it is for: 784-128-10, of pixels with 8 bits."""
+    rng = np.random.default_rng(1)
+    encoding = Encoding("odd-level", 2)
+    first = Dense("fc1", rng.integers(0, 4, (128, 784)), encoding, 8, Thresholds(np.tile([-9, 0, 9], (128, 1))))
+    network = Network((first, Dense("fc2", rng.integers(0, 4, (10, 128)), encoding, 2)))
+    program = compile_network(network, BOARDS["tangnano9k"].geometry)
+    assert program.useful > 0.9
+    assert not any(layer.overwritten for layer in program.layers)
+
+
 @pytest.mark.parametrize("name", BOARDS)
 def test_top_elaborates(name: str) -> None:
     """The design has its pins, its clock and nothing undriven; tools are not needed for that."""
@@ -48,10 +83,13 @@ def test_top_elaborates(name: str) -> None:
     board = replace(board, geometry=board.geometry.replace(**TINY))
     files = board.platform().prepare(BoardTop(board, {}), "top", emit_src=False, **board.settings).files
     commands = json.loads(files["build_top.json"])["commands"]
-    assert [command[0].partition("-")[0] for command in commands[:2]] == ["yosys", "nextpnr"]
+    first, second, _ = [command[0].partition("-")[0] for command in commands]
+    assert (first, second) == ("yosys", "nextpnr"), "a build is synthesis, place and route, and packing"
     pins = next(content for file, content in files.items() if file.endswith((".pcf", ".lpf", ".cst", ".ccf")))
     for wire in ("uart_0__rx", "uart_0__tx", board.light[0]):
         assert wire in pins
+    for wire, site in zip(("rx", "tx"), ADAPTERS.get(name, ()), strict=False):
+        assert re.search(rf'"uart_0__{wire}__io"[^\n]*"{site}"', pins)
 
 
 def test_baud_rate_must_be_what_the_clock_makes() -> None:
@@ -63,11 +101,13 @@ def test_baud_rate_must_be_what_the_clock_makes() -> None:
         replace(BOARDS["icebreaker"], clock_hz=21.5)
 
 
-def test_a_board_without_a_port_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_board_without_a_port_of_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(list_ports, "comports", lambda: [])
-    expected = r"^Olimex GateMateA1-EVB has no serial port of its own \(there are no serial ports\): name that of your "
+    title = re.escape(BOARDS[name].title)
+    expected = rf"^{title} has no serial port of its own \(there are no serial ports\): name that of your adapter "
     with pytest.raises(LinkError, match=expected):
-        find_port(BOARDS["gatemateevb"])
+        find_port(BOARDS[name])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +119,7 @@ def test_ice40_pll(wanted: int, multiplier: int, exponent: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "wanted"), [(25_000_000, 50_000_000), (100_000_000, 25_000_000), (48_000_000, 48_000_000)]
+    ("source", "wanted"), [(25_000_000, 50_000_000), (100_000_000, 30_000_000), (48_000_000, 32_000_000)]
 )
 def test_ecp5_pll(source: int, wanted: int) -> None:
     divisor, multiplier, output = ecp5_pll(source, wanted)

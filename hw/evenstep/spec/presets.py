@@ -35,8 +35,20 @@ PRESETS: dict[str, Geometry] = {
         threshold_depth=1024,
         max_passes=16,
     ),
+    # A part of the FPGA, which is placed and routed in minutes.
     "ecpix5": Geometry(
-        rows=8,
+        rows=4,
+        columns=16,
+        lanes=16,
+        accumulator_bits=19,
+        weight_depth=2048,
+        act_depth=512,
+        result_depth=64,
+        threshold_depth=1024,
+        max_passes=16,
+    ),
+    "orangecrab": Geometry(
+        rows=2,
         columns=16,
         lanes=16,
         accumulator_bits=19,
@@ -58,8 +70,9 @@ PRESETS: dict[str, Geometry] = {
         threshold_depth=256,
         max_passes=16,
     ),
+    # Part of it too; block RAMs are left for more weights.
     "gatemateevb": Geometry(
-        rows=4,
+        rows=2,
         columns=4,
         lanes=16,
         accumulator_bits=19,

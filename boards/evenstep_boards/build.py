@@ -62,7 +62,7 @@ def build_board(
 ) -> Build:
     """Build a board's bitstream; the same board, network, seeds and tools give the same bytes.
 
-    The folder gets ``NAME.SUFFIX`` (the bitstream), ``NAME.json``, ``NAME.v`` and ``testDESIGN.py`` (manifest, Verilog
+    The folder gets ``NAME.SUFFIX`` (the bitstream), ``NAME.json``, ``NAME.v`` and ``test_NAME.py`` (manifest, Verilog
     and bench of the engine, as `evenstep.generate` makes them), ``NAME.report.json``, what `evenstep verify` needs
     (``NAME.pcf`` or ``NAME.netlist.json.gz``), ``NAME.network.bin`` for the flash memory of a board whose network lies
     there, and ``NAME.log``. They are made beside and moved there at the end: a build that fails or is interrupted

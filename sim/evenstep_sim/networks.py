@@ -1,34 +1,43 @@
 """Random networks that an engine can run: data for benches."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from evenstep.compiler import Program, compile_network
 from evenstep.spec import (
+    Conv,
     Dense,
     Encoding,
     Geometry,
+    Layer,
     Line,
+    MaxPool,
+    MultiThreshold,
     Network,
     PiecewiseEncoding,
     Rescale,
+    SumPool,
     Thresholds,
     doubling_constants,
 )
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS
 
-__all__ = ["random_program"]
+__all__ = ["random_network", "random_program"]
 
 _TRIES = 100
+_SIZE = 7
 _LAYERS = 3
 _CONSTANT_BITS = 12
 _MAX_SHIFT = 48
 
 
 def random_program(geometry: Geometry, rng: np.random.Generator) -> Program:
-    """A random network of three layers, compiled: wide input, every encoding, flips, extreme thresholds, raw end.
+    """A random network of a few layers, compiled: wide input, every encoding, flips, extreme thresholds, raw end.
 
     On an engine with breakpoints at least one layer has piecewise linear weights; on one that rescales, the raw end is
-    rescaled.
+    rescaled; on one for convolutions the layers walk over pictures.
 
     Raises
     ------
@@ -38,26 +47,109 @@ def random_program(geometry: Geometry, rng: np.random.Generator) -> Program:
     reason = ""
     for _ in range(_TRIES):
         try:
-            return compile_network(_random_network(geometry, rng), geometry)
+            return compile_network(random_network(geometry, rng), geometry)
         except ValueError as error:
             reason = str(error)
     raise ValueError(f"Geometry must hold a small random network, but: {reason}")
 
 
-def _random_network(g: Geometry, rng: np.random.Generator) -> Network:
+def random_network(
+    geometry: Geometry, rng: np.random.Generator, *, layers: int = _LAYERS, size: int = _SIZE
+) -> Network:
+    """A random network, which may or may not fit the engine of `geometry`.
+
+    `layers` of them, and on engines for convolutions one more, behind pictures of at most `size` x `size` pixels.
+    """
+    if geometry.convolution:
+        return _random_pictures(geometry, rng, layers, size)
+    return _random_vectors(geometry, rng, layers)
+
+
+def _random_pictures(g: Geometry, rng: np.random.Generator, count: int, size: int) -> Network:
+    """Convolutions of every kind, maxima and sums; then one vector."""
+    channels = int(rng.integers(1, g.lanes + 3))
+    shape = (channels, *(int(one) for one in rng.integers(1, size + 1, 2)))
+    input_shape, input_bits, bits = shape, int(rng.integers(1, 9)), int(rng.integers(1, g.output_bits + 1))
+    layers: list[Layer] = []
+    for number in range(count):
+        before = input_bits if number == 0 else bits
+        match rng.integers(4 if number else 2):
+            case 2 if bits <= g.act_bits:
+                kernel = _window(rng, shape)
+                padding = (int(rng.integers(kernel[0])), int(rng.integers(kernel[1])), 0, 0)
+                layer: Layer = MaxPool(f"pool{number}", kernel, _strides(rng), padding=padding)
+            case 3:
+                layers.append(SumPool(f"sums{number}", _window(rng, shape), _strides(rng)))
+                shape = layers[-1].output_shape(shape)  # type: ignore[union-attr]
+                area = layers[-1].kernel[0] * layers[-1].kernel[1]  # type: ignore[union-attr]
+                values = np.sort(rng.integers(0, area * 2**bits + 1, (shape[0], 2**bits - 1)), axis=1)
+                layer = MultiThreshold(f"mean{number}", Thresholds(values, rng.random(shape[0]) < 0.3))
+            case _:
+                layer = _random_conv(g, rng, f"conv{number}", shape, before, bits)
+        layers.append(layer)
+        if not isinstance(layer, MultiThreshold):
+            shape = layer.output_shape(shape)  # type: ignore[union-attr]
+    codes, encoding = _plain_weights(g, rng, (int(rng.integers(1, 1 + min(10, g.result_depth))), math.prod(shape)))
+    last = Dense("last", codes, encoding, bits)
+    end = (_random_rescale(last, rng),) if g.rescale else ()
+    return Network((*layers, last, *end), input_shape=input_shape)
+
+
+def _window(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[int, int]:
+    return int(rng.integers(1, min(4, shape[1]) + 1)), int(rng.integers(1, min(4, shape[2]) + 1))
+
+
+def _strides(rng: np.random.Generator) -> tuple[int, int]:
+    return int(rng.integers(1, 4)), int(rng.integers(1, 4))
+
+
+def _random_conv(
+    g: Geometry, rng: np.random.Generator, name: str, shape: tuple[int, ...], input_bits: int, bits: int
+) -> Conv:
+    """A convolution of any kernel, stride, padding and dilation, with as many groups as there are divisors."""
+    channels = shape[0]
+    groups = int(rng.choice([one for one in range(1, channels + 1) if channels % one == 0]))
+    outputs = groups * int(rng.integers(1, max(2, 2 * g.columns // groups)))
+    kernel, dilation = _window(rng, shape), (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+    reach = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
+    top, left = (int(rng.integers(one + 1)) for one in reach)
+    # As much behind as it takes for the window to fit.
+    bottom, right = (
+        min(one, max(0, one + 1 - size - before))
+        for one, size, before in zip(reach, shape[1:], (top, left), strict=True)
+    )
+    codes, encoding = _plain_weights(g, rng, (outputs, channels // groups * kernel[0] * kernel[1]))
+    conv = Conv(
+        name,
+        codes.reshape(outputs, channels // groups, *kernel),
+        encoding,
+        input_bits,
+        stride=_strides(rng),
+        padding=(top, left, bottom, right),
+        dilation=dilation,
+        groups=groups,
+        padding_code=int(rng.integers(2**input_bits)) if rng.random() < 0.5 else 0,
+    )
+    sample = conv.sums(rng.integers(0, 2**input_bits, (8, *shape)))
+    return replace(
+        conv, thresholds=_draw_thresholds(conv, sample.transpose(0, 2, 3, 1).reshape(-1, outputs), bits, rng)
+    )
+
+
+def _random_vectors(g: Geometry, rng: np.random.Generator, count: int) -> Network:
     top = 2 * max(g.columns, g.lanes) + 2
-    sizes = [int(rng.integers(1, top)) for _ in range(_LAYERS + 1)]
+    sizes = [int(rng.integers(1, top)) for _ in range(count + 1)]
     sizes[-1] = min(sizes[-1], g.result_depth)
     input_bits, output_bits = int(rng.integers(1, 9)), int(rng.integers(1, g.output_bits + 1))
-    piecewise = rng.random(_LAYERS) < 0.6 if g.breakpoints else np.zeros(_LAYERS, bool)
+    piecewise = rng.random(count) < 0.6 if g.breakpoints else np.zeros(count, bool)
     if g.breakpoints:
-        piecewise[rng.integers(_LAYERS)] = True
+        piecewise[rng.integers(count)] = True
     layers: list[Dense | Rescale] = []
-    for index in range(_LAYERS):
+    for index in range(count):
         choose = _piecewise_weights if piecewise[index] else _plain_weights
         codes, encoding = choose(g, rng, (sizes[index + 1], sizes[index]))
         layer = Dense(f"layer{index}", codes, encoding, output_bits if index else input_bits)
-        thresholds = _random_thresholds(layer, output_bits, rng) if index < _LAYERS - 1 else None
+        thresholds = _random_thresholds(layer, output_bits, rng) if index < count - 1 else None
         layers.append(Dense(layer.name, codes, encoding, layer.input_bits, thresholds))
         if thresholds is None and g.rescale:
             layers.append(_random_rescale(layer, rng))
@@ -117,8 +209,13 @@ def _random_rescale(layer: Dense, rng: np.random.Generator) -> Rescale:
 
 
 def _random_thresholds(layer: Dense, bits: int, rng: np.random.Generator) -> Thresholds:
-    """Thresholds about where sums of random inputs lie, and some that are always or never reached."""
+    """Thresholds about where sums of random inputs lie."""
     sample = layer.sums(rng.integers(0, layer.max_activation + 1, (64, layer.inputs)))
+    return _draw_thresholds(layer, sample, bits, rng)
+
+
+def _draw_thresholds(layer: Dense | Conv, sample: np.ndarray, bits: int, rng: np.random.Generator) -> Thresholds:
+    """Thresholds about where sums lie, shape (positions, outputs), and some that are always or never reached."""
     low, high = sample.min(axis=0), sample.max(axis=0)
     values = rng.integers(low, high + 1, (2**bits - 1, layer.outputs)).T
     range_low, range_high = layer.sum_ranges()

@@ -35,7 +35,7 @@ def test_chunks_change_nothing(network: Network, inputs: np.ndarray) -> None:
 
 def test_integers_are_sums_of_products(network: Network, inputs: np.ndarray) -> None:
     first, second = run(network, inputs)
-    layer, last = network.dense_chain()
+    layer, last = network.layers
     assert layer.thresholds is not None
     for position, vector in enumerate(inputs.tolist()):
         codes = []

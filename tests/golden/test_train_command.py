@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 import evenstep_golden.commands.data_options as data_options
 from evenstep.qonnx import read_network
+from evenstep.spec import Dense
 from evenstep_golden.checkpoint import load_checkpoint
 from evenstep_golden.commands.train import train
 from evenstep_golden.data import Images
@@ -42,8 +43,9 @@ def test_train_writes_network_and_checkpoint(run_train, tmp_path: Path) -> None:
     result = run_train("--weights", "n2uq:3")
     assert result.exit_code == 0, result.output
     network = read_network(tmp_path / "n.onnx")
-    assert [str(layer.encoding) for layer in network.dense_chain()] == ["odd-level:3"] * 4
-    assert [layer.input_bits for layer in network.dense_chain()] == [8, 2, 2, 2]
+    layers = [layer for layer in network.layers if isinstance(layer, Dense)]
+    assert [str(layer.encoding) for layer in layers] == ["odd-level:3"] * 4
+    assert [layer.input_bits for layer in layers] == [8, 2, 2, 2]
     checkpoint = load_checkpoint(tmp_path / "n.pt")
     assert checkpoint.training is None
     assert (checkpoint.name, checkpoint.classes) == ("mlp-256", ("top", "middle", "bottom"))

@@ -4,10 +4,14 @@ Every number has the width that it has in the gateware, so that whatever a compi
 Only the golden function of lanes is taken from `evenstep.spec`.
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from evenstep.compiler import Program
 from evenstep.link.protocol import Region, host_lanes
+from evenstep.spec.program import END_WORD, HEADER_WORDS
+from evenstep.spec.window import WINDOW_WORDS
 
 __all__ = ["run_images"]
 
@@ -26,36 +30,63 @@ def _wrap(values: np.ndarray, bits: int) -> np.ndarray:
 class _Engine:
     def __init__(self, program: Program) -> None:
         self.geometry = g = program.geometry
-        self.input = program.input
+        self.input, self.layers = program.input, program.layers
         self.words = program.images[Region.PROGRAM]
         lanes = _fields(program.images[Region.WEIGHTS], g.weight_word_bits, g.lane.bits)
         # (sums, words, columns, lanes)
         self.weights = g.lane.counted(lanes.reshape(-1, g.columns, g.lanes))
         self.thresholds = np.array(program.images[Region.THRESHOLDS], np.int64).reshape(-1, 2**g.output_bits)
         self.constants = _fields(program.images.get(Region.CONSTANTS, []), 32 * max(1, g.constant_words), 32)
-        self.activations = np.full((g.act_depth, g.lanes), -1)  # not written yet
-        self.activations[0] = _fields(program.images[Region.ACTIVATIONS], g.act_word_bits, g.act_bits)[0]
+        self.activations = np.full((2 ** (g.act_depth - 1).bit_length(), g.lanes), -1)  # not written yet
+        image = _fields(program.images[Region.ACTIVATIONS], g.act_word_bits, g.act_bits)
+        self.activations[: len(image)] = image
 
     def run(self, inputs: np.ndarray) -> list[np.ndarray]:
-        self._write(inputs, self.input.base, self.input.digits, self.input.stride)
+        layout, bits = self.input.layout, self.geometry.act_bits
+        codes = np.asarray(inputs, np.int64).reshape(layout.channels, *layout.size).transpose(1, 2, 0)
+        for digit in range(layout.digits):
+            self._write(codes >> digit * bits, self.input.base + digit * layout.stride)
         results = []
         address = 0
-        while self.words[address]:
+        for layer in self.layers:
             address, result = self._layer(address)
-            results.append(result)
+            channels = layer.shape[0]
+            # Outputs beyond those of the layer fill a word up: with nothing.
+            assert not result[channels:].any()
+            results.append(result[:channels].reshape(layer.shape))
+        assert self.words[address] == END_WORD
         return results
 
     def _layer(self, address: int) -> tuple[int, np.ndarray]:
+        """Address of the next descriptor, and results, shape (channels,) or (channels, height, width)."""
+        header = self.words[address : (address := address + HEADER_WORDS)]
+        window = _Walk()
+        if self.geometry.convolution:
+            window = _Walk.decode(self.words[address : (address := address + WINDOW_WORDS)])
+        end = address + 2 * ((header[0] >> 16 & 0xFF) + 1)
+        passes = list(zip(self.words[address:end:2], self.words[address + 1 : end : 2], strict=True))
+        run = self._maxima if header[0] & 0xF == 2 else self._outputs
+        height, width = window.size
+        codes = np.array([[run(header, passes, window.at(y, x)) for x in range(width)] for y in range(height)])
+        if not header[0] >> 4 & 1:
+            for digit in range(header[0] >> 8 & 0xF):
+                self._write(codes >> digit * self.geometry.act_bits, header[7] + digit * header[8])
+        return end, codes.transpose(2, 0, 1)
+
+    def _maxima(self, header: list[int], passes: list[tuple[int, int]], walk: "_Walk") -> np.ndarray:
+        ((first, second),) = passes
+        words = [self._operands(first, second, walk.turn(tile)).max(axis=0) for tile in range(header[2])]
+        return np.concatenate(words)[: header[3]]
+
+    def _outputs(self, header: list[int], passes: list[tuple[int, int]], walk: "_Walk") -> np.ndarray:
         g = self.geometry
-        flags, zero, tiles, outputs, weight_base, tile_stride, channels, output_base, digit_stride = self.words[
-            address : address + 9
+        flags, zero, tiles, outputs, weight_base, tile_stride, channels, *_ = header
+        columns = [
+            self._tile(passes, weight_base + tile * tile_stride, walk.turn(tile)) for tile in range(tiles & 0xFFFF)
         ]
-        count = (flags >> 16 & 0xFF) + 1
-        end = address + 9 + 2 * count
-        passes = list(zip(self.words[address + 9 : end : 2], self.words[address + 10 : end : 2], strict=True))
-        columns = [self._tile(passes, weight_base + tile * tile_stride) for tile in range(tiles & 0xFFFF)]
         sums = np.concatenate([one for one, _ in columns], axis=1)[:, :outputs]
-        value = (sums[0] << (flags >> 5 & 1)) - zero * columns[0][1]
+        act_sums = np.repeat([one for _, one in columns], g.columns)[:outputs]
+        value = (sums[0] << (flags >> 5 & 1)) - zero * act_sums
         result = _wrap(value, g.sum_bits)
         constants = self.constants[channels >> 16 :][:outputs]
         channel = channels & 0xFFFF
@@ -65,28 +96,33 @@ class _Engine:
         if flags >> 7 & 1:
             result = self._rescale(result, constants[:, -3:], tiles >> 16 & 0x3F, tiles >> 22)
         if flags >> 4 & 1:
-            return end, result
+            return result
         own = self.thresholds[channel : channel + outputs]
         codes = (result[:, None] >= _wrap(own[:, :-1], g.result_bits)).sum(axis=1)
-        codes = np.where(own[:, -1] & 1, 2**g.output_bits - 1 - codes, codes)
-        self._write(codes, output_base, flags >> 8 & 0xF, digit_stride)
-        return end, codes
+        return np.where(own[:, -1] & 1, 2**g.output_bits - 1 - codes, codes)
 
-    def _tile(self, passes: list[tuple[int, int]], weight_base: int) -> tuple[np.ndarray, int]:
+    def _tile(self, passes: list[tuple[int, int]], weight_base: int, walk: "_Walk") -> tuple[np.ndarray, int]:
         """Accumulators, shape (sums, columns), and the activation sum."""
         g = self.geometry
         mask = (1 << g.accumulator_bits) - 1
         sums, act_sum = np.zeros((g.lane.sums, g.columns), np.int64), 0
         for first, second in passes:
-            act, weight, steps = first & 0xFFFFF, weight_base + (second & 0xFFFFF), (second >> 20) + 1
+            weight, steps = weight_base + (second & 0xFFFFF), (second >> 20) + 1
             if first >> 30 & 1:
                 sums, act_sum = sums << g.digit_step & mask, act_sum << g.digit_step & mask
-            acts = self.activations[act : act + steps]
-            assert acts.min() >= 0, "A step reads activations that nothing has written"
+            acts = self._operands(first, second, walk)
             sums = sums + np.einsum("swck,wk->sc", self.weights[:, weight : weight + steps], acts) & mask
             if first >> 31:
                 act_sum = act_sum + int(acts.sum()) & mask
         return sums, act_sum
+
+    def _operands(self, first: int, second: int, walk: "_Walk") -> np.ndarray:
+        """Words of a pass, shape (steps, lanes)."""
+        steps = (second >> 20) + 1
+        addresses = np.zeros(steps, np.int64) if first >> 29 & 1 else walk.addresses(first, steps)
+        acts = self.activations[addresses % len(self.activations)]
+        assert acts.min() >= 0, "A step reads activations that nothing has written"
+        return acts
 
     def _rescale(self, values: np.ndarray, constants: np.ndarray, shift: int, bits: int) -> np.ndarray:
         top = (1 << bits - 1) - 1
@@ -98,13 +134,71 @@ class _Engine:
             moved.append(min(max(total >> shift, -top - 1), top))
         return np.array(moved)
 
-    def _write(self, codes: np.ndarray, base: int, digits: int, stride: int) -> None:
+    def _write(self, codes: np.ndarray, base: int) -> None:
+        """Write the lowest digit of codes of shape (height, width, channels)."""
         g = self.geometry
-        for digit in range(digits):
-            own = np.asarray(codes, np.int64) >> digit * g.act_bits & (1 << g.act_bits) - 1
-            lines = np.pad(own, (0, -len(own) % g.lanes)).reshape(-1, g.lanes)
-            start = base + digit * stride
-            self.activations[start : start + len(lines)] = lines
+        own = codes & (1 << g.act_bits) - 1
+        lines = np.pad(own, ((0, 0), (0, 0), (0, -own.shape[2] % g.lanes))).reshape(-1, g.lanes)
+        self.activations[base : base + len(lines)] = lines
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A window at one of its positions; the defaults are those of a layer on a vector."""
+
+    words: int = 2**12
+    width: int = 1
+    every: int = 1
+    picture: tuple[int, int] = (1, 1)
+    size: tuple[int, int] = (1, 1)
+    corner: tuple[int, int] = (0, 0)
+    stride: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (0, 0)
+    place_words: tuple[int, int] = (0, 0)
+    position_words: tuple[int, int] = (0, 0)
+    tile_words: int = 0
+    padding_base: int = 0
+    offset: int = 0
+
+    @classmethod
+    def decode(cls, words: list[int]) -> "_Walk":
+        def pair(word: int) -> tuple[int, int]:
+            return (word >> 12 & 0xFFF) + 1, (word & 0xFFF) + 1
+
+        steps, size = words[4], pair(words[2])
+        assert words[3] == size[0] * size[1]
+        return cls(
+            words=(words[0] & 0xFFF) + 1,
+            width=(words[0] >> 12 & 0xF) + 1,
+            every=(words[0] >> 16 & 0xFFF) + 1,
+            picture=pair(words[1]),
+            size=size,
+            corner=(-(words[2] >> 24), -(words[1] >> 24)),
+            stride=(steps >> 5 & 0x1F, steps & 0x1F),
+            dilation=(steps >> 15 & 0x1F, steps >> 10 & 0x1F),
+            place_words=(words[6], words[5]),
+            position_words=(words[8], words[7]),
+            tile_words=words[9] & 0xFFF,
+            padding_base=words[9] >> 12,
+        )
+
+    def at(self, line: int, column: int) -> "_Walk":
+        (down, across), (y, x) = self.stride, self.corner
+        offset = line * self.position_words[0] + column * self.position_words[1]
+        return replace(self, corner=(y + line * down, x + column * across), offset=offset)
+
+    def turn(self, tile: int) -> "_Walk":
+        moved = tile // self.every * self.tile_words
+        return replace(self, offset=self.offset + moved, padding_base=self.padding_base + moved)
+
+    def addresses(self, first: int, steps: int) -> np.ndarray:
+        word = np.arange(steps)
+        place, word = word // self.words, word % self.words
+        row, column = place // self.width, place % self.width
+        line, column_at = self.corner[0] + row * self.dilation[0], self.corner[1] + column * self.dilation[1]
+        inside = (line >= 0) & (line < self.picture[0]) & (column_at >= 0) & (column_at < self.picture[1])
+        offset = self.offset + row * self.place_words[0] + column * self.place_words[1]
+        return np.where(inside, (first & 0xFFFFF) + offset, self.padding_base + (first >> 20 & 0x1FF)) + word
 
 
 def _fields(image: list[int], width: int, bits: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evenstep.compiler import compile_network
-from evenstep.compiler.layout import act_words, from_act_words, weight_words
+from evenstep.compiler.layout import Layout, weight_words
 from evenstep.host import EngineClient
 from evenstep.spec import Dense, Encoding, Geometry, Network, Thresholds
 from evenstep_sim.virtual import AmaranthTransport
@@ -103,9 +103,18 @@ def test_small_activation_memory_is_reused() -> None:
 
 def test_layout_round_trip() -> None:
     codes = np.arange(23) * 11 % 256
-    words = act_words(codes, digits=4, lanes=5, act_bits=2)
-    assert len(words) == 4 * 5
-    np.testing.assert_array_equal(from_act_words(words, count=23, digits=4, lanes=5, act_bits=2), codes)
+    layout = Layout((23,), 4, 5, 2)
+    words = layout.pack(codes)
+    assert len(words) == layout.words == 4 * 5
+    np.testing.assert_array_equal(layout.unpack(words), codes)
+    # Seven channels of two lines of three pixels: line by line, two words a pixel, digit by digit.
+    codes = np.arange(42).reshape(7, 2, 3)
+    layout = Layout((7, 2, 3), 3, 4, 2)
+    words = layout.pack(codes)
+    assert len(words) == layout.words == 3 * 2 * 3 * 2
+    assert words[2 * 4] == sum((int(codes[lane, 1, 1]) & 3) << 2 * lane for lane in range(4))
+    assert words[12 + 2 * 4 + 1] == sum((int(codes[4 + lane, 1, 1]) >> 2 & 3) << 2 * lane for lane in range(3))
+    np.testing.assert_array_equal(layout.unpack(words), codes)
     weights = weight_words([[[1, 2, 3], [0, 1, 2]]], columns=2, lanes=2, lane_bits=2)
     assert weights == [0b01_00_10_01, 0b00_10_00_11]
     digits = weight_words([[[1, 2, 3]], [[7, 5, 4]]], columns=1, lanes=2, lane_bits=3)

@@ -131,7 +131,7 @@ PIECES = (
         (
             rescaled(dense(TWOS, thresholds=Thresholds([[1, 2, 3]] * 2))),
             GEOMETRY.replace(rescale=True),
-            "logits must be a fully connected layer on the results of the one before, not a Rescale on layer1",
+            "logits must be a layer that engines run, not a Rescale on layer1",
         ),
     ],
 )

@@ -90,8 +90,8 @@ def _threshold(**changes: Any) -> Any:
         (
             lambda: create_block("multiplier", Geometry()),
             ValueError,
-            "Block must be one of engine, array, element, dot, threshold, drain, combine, packer, frame-receiver, "
-            "frame-sender, not 'multiplier'",
+            "Block must be one of engine, axi-engine, array, element, dot, threshold, drain, combine, packer, "
+            "frame-receiver, frame-sender, not 'multiplier'",
         ),
         (lambda: WordMemory(width=0, depth=4), ValueError, "Memory width must be a positive integer, not 0"),
         (lambda: WordMemory(width=8, depth=1), ValueError, "Memory depth must be an integer of at least 2, not 1"),

@@ -71,12 +71,15 @@ def test_presets_survive_json(name: str) -> None:
 
 def test_every_parameter_is_in_the_hash() -> None:
     geometry = Geometry(max_weight_bits=4)
-    others = {"threshold_style": "search", "encoding": "odd-level", "piecewise": "decoded", "rescale": True}
-    changes = [
-        {name: others[name] if name in others else value + 1}
-        for name, value in geometry.to_dict().items()
-        if name != "counter"  # there is only one so far
-    ]
+    others = {
+        "threshold_style": "search",
+        "encoding": "odd-level",
+        "piecewise": "decoded",
+        "convolution": True,
+        "rescale": True,
+        "counter": "ecp5",
+    }
+    changes = [{name: others[name] if name in others else value + 1} for name, value in geometry.to_dict().items()]
     hashes = {geometry.replace(**change).hash for change in changes}
     assert len(hashes) == len(changes)
     assert geometry.hash not in hashes
@@ -109,7 +112,10 @@ def test_digit_step(weight_bits: int, max_weight_bits: int, act_bits: int, step:
         # 15 of a plain code and twice its offset of 24, then 8 bits of offset 120.
         ({"breakpoints": 1, "piecewise": "decoded"}, (False, 0, 5, 6, 23)),
         ({"breakpoints": 3, "piecewise": "decoded"}, (False, 0, 6, 8, 23)),
-        ({"breakpoints": 1, "piecewise": "decoded", "rescale": True}, (True, 3, 5, 6, 32)),
+        (
+            {"breakpoints": 1, "piecewise": "decoded", "convolution": True, "rescale": True, "counter": "ecp5"},
+            (True, 3, 5, 6, 32),
+        ),
         # 255 and twice 24 for each of two digits.
         ({"breakpoints": 1, "piecewise": "decoded", "max_weight_bits": 8}, (False, 0, 5, 11, 23)),
     ],

@@ -58,10 +58,10 @@ def test_the_largest_sums_are_exact() -> None:
 @given(network=networks(), seed=st.integers(0, 1000))
 def test_boundaries_chain_the_layers(network: Network, seed: int) -> None:
     x = np.random.default_rng(seed).integers(0, 2**network.input_bits, (4, network.inputs))
-    for layer, boundary in zip(network.dense_chain(), network.boundaries(x), strict=True):
+    for layer, boundary in zip(network.layers, network.boundaries(x), strict=True):
         x = layer.apply(x)
         np.testing.assert_array_equal(x, boundary)
-    assert network.macs == sum(layer.codes.size for layer in network.dense_chain())
+    assert network.macs == sum(layer.codes.size for layer in network.layers)
 
 
 def pixelwise(name: str, channels: int, *sources: str, input_bits: int = 2, bits: int | None = 2) -> Conv:
@@ -157,17 +157,6 @@ def test_the_layer_before_is_said_in_one_way() -> None:
     assert Network(chain) != Network((chain[0], replace(chain[1], name="c")))
     assert [Network(named).sources(layer) for layer in Network(named).layers] == [(INPUT,), ("a",)]
     assert Network(chain, input_shape=(4, 1, 1)) != Network(chain)
-
-
-def test_dense_chain() -> None:
-    layers = (dense("a", 4, 3), dense("b", 3, 2))
-    assert Network(layers).dense_chain() == layers
-    message = r"^stem must be a fully connected layer on the results of the one before, not a Conv on input$"
-    with pytest.raises(ValueError, match=message):
-        Network(residual(), input_shape=SHAPE).dense_chain()
-    message = r"^add must be a fully connected layer on the results of the one before, not a Add on a, b$"
-    with pytest.raises(ValueError, match=message):
-        Network((dense("a", 3, 3), dense("b", 3, 3), Add("add", 8, ("a", "b")))).dense_chain()
 
 
 def changed(name: str, /, **values: Any) -> tuple[Layer, ...]:

@@ -136,6 +136,14 @@ _PIECEWISE_ENGINES = [
     )
 ]
 
+_PICTURES = {"convolution": True, "program_depth": 512, "weight_depth": 2048, "act_depth": 512, "accumulator_bits": 24}
+_CONVOLUTION_ENGINES = [
+    {**_PICTURES, "columns": 4, "lanes": 5, "rows": 2, "max_weight_bits": 4, "max_passes": 64},
+    {**_PICTURES, "columns": 5, "lanes": 3, "weight_bits": 3, "output_bits": 3, "max_weight_bits": 6, "max_passes": 64}
+    | {"rescale": True},
+    {**_PICTURES, "columns": 2, "lanes": 8, "act_bits": 4, "output_bits": 4, "max_weight_bits": 4},
+]
+
 # Counters of other kinds than the portable one.
 _COUNTERS = [
     ("dot", {"counter": "ecp5", "lanes": 9, "act_bits": 3, "encoding": "odd-level"}),
@@ -159,6 +167,7 @@ _CASES = [
     *[("combine", parameters, "icarus") for parameters in _COMBINERS],
     *[("drain", parameters, "icarus") for parameters in _COMBINED_DRAINS],
     *[("engine", parameters, "icarus") for parameters in _PIECEWISE_ENGINES[1:]],
+    *[("engine", parameters, "icarus") for parameters in _CONVOLUTION_ENGINES[1:]],
     *[(block, {}, simulator) for block in ("frame-receiver", "frame-sender") for simulator in SIMULATORS],
     *[("dot", parameters, "verilator") for parameters in (_OPERANDS[0], _OPERANDS[-1])],
     *[("array", parameters, "verilator") for parameters in (_SHAPES[0], _SHAPES[3])],
@@ -169,6 +178,7 @@ _CASES = [
     ("array", _PIECEWISE_SHAPES[0], "verilator"),
     ("combine", _COMBINERS[2], "verilator"),
     ("engine", _PIECEWISE_ENGINES[0], "verilator"),
+    ("engine", _CONVOLUTION_ENGINES[0], "verilator"),
 ]
 
 

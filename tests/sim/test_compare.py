@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 from evenstep.compiler import compile_network
 from evenstep.generate import generate_block
 from evenstep.qonnx import read_network, write_network
-from evenstep.spec import Dense, Encoding, Geometry, Network, Thresholds
+from evenstep.spec import Conv, Dense, Encoding, Geometry, MaxPool, Network, Thresholds
+from evenstep_golden.reference import Mismatch
 from evenstep_golden.sample import checkpoint_path, network_path, sample_images
 from evenstep_sim.commands.compare import compare
 from evenstep_sim.compare import sides
@@ -140,7 +141,7 @@ def test_broken_engine_is_named_and_its_waveform_left(network: Network, files: P
 
     waveform = (files / "out" / "fc2.vcd").read_text()
     program = compile_network(network, _GEOMETRY)
-    begin, end = drain_window(program, "fc2", channel, 40)
+    begin, end = drain_window(program, Mismatch("fc2", channel, 0, 0, 0), 40)
     assert f"waveform of cycles {begin} to {end} of the run" in output
     times = [int(line[1:]) for line in waveform.splitlines() if line.startswith("#")]
     assert (times[0], times[-1]) == (10 * begin, 10 * end + 5)
@@ -190,11 +191,14 @@ def test_window_is_about_the_tile(network: Network) -> None:
     program = compile_network(network, _GEOMETRY)
     first, second, _ = (layer.cycles.total for layer in program.layers)
     # Three tiles of two channels.
-    assert drain_window(program, "fc2", 2, 10) == (first + second * 2 // 3 - 5, first + second * 2 // 3 + 4)
-    assert drain_window(program, "fc1", 0, 10**5) == (1, program.cycles)
-    assert drain_window(program, "fc3", 2, 30) == (program.cycles - 29, program.cycles)
+    assert drain_window(program, Mismatch("fc2", 2, 0, 0, 0), 10) == (
+        first + second * 2 // 3 - 5,
+        first + second * 2 // 3 + 4,
+    )
+    assert drain_window(program, Mismatch("fc1", 0, 0, 0, 0), 10**5) == (1, program.cycles)
+    assert drain_window(program, Mismatch("fc3", 2, 0, 0, 0), 30) == (program.cycles - 29, program.cycles)
     with pytest.raises(ValueError, match=r"\ALayer must be one of the program's, not 'fc9'\Z"):
-        drain_window(program, "fc9", 0, 10)
+        drain_window(program, Mismatch("fc9", 0, 0, 0, 0), 10)
 
 
 def test_what_is_not_installed_is_named(network: Network, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,3 +268,19 @@ def _values(waveform: str, signal: str, scope: str) -> set[int]:
                 code = words[3]
     assert code, f"{scope}.{signal} must be in the waveform"
     return {int(bits, 2) for bits in re.findall(rf"^b([01]+) {re.escape(code)}$", waveform, re.MULTILINE)}
+
+
+def test_window_of_a_pixel() -> None:
+    """Of a convolution, the tile is that of the pixel's position; of a maximum, that of the channel's word."""
+    rng = np.random.default_rng(1)
+    thresholds = Thresholds(np.sort(rng.integers(-9, 9, (5, 3)), axis=1))
+    conv = Conv("conv", rng.integers(0, 4, (5, 3, 2, 2)), Encoding("odd-level", 2), 2, thresholds)
+    last = Dense("last", rng.integers(0, 4, (3, 20)), Encoding("odd-level", 2), 2)
+    network = Network((conv, MaxPool("pool", (2, 2), (2, 2)), last), input_shape=(3, 5, 5))
+    program = compile_network(network, _GEOMETRY.replace(convolution=True, act_depth=128, program_depth=128))
+    first, second, _ = (layer.cycles.total for layer in program.layers)
+    # Positions of 4 x 4, of three tiles each: the 7th position's second tile is the 20th of 48.
+    middle = first * 20 // 48
+    assert drain_window(program, Mismatch("conv", 3, 0, 0, 0, (1, 2)), 10) == (middle - 5, middle + 4)
+    middle = first + second * 8 // 8
+    assert drain_window(program, Mismatch("pool", 4, 0, 0, 0, (1, 1)), 10) == (middle - 5, middle + 4)

@@ -18,7 +18,7 @@ from evenstep.generate import generate_block
 from evenstep.host import EngineClient, LinkError
 from evenstep.link.protocol import Command, Frame, Region, encode_frame
 from evenstep.qonnx import read_network, write_network
-from evenstep.spec import Encoding, Geometry, PiecewiseEncoding, Rescale, doubling_constants
+from evenstep.spec import Dense, Encoding, Geometry, PiecewiseEncoding, Rescale, doubling_constants
 from evenstep_golden import reference
 from evenstep_golden.compare import compare, measure_top1
 from evenstep_golden.data import load_images
@@ -206,7 +206,7 @@ def test_mixed_network(trained: Classifier, piecewise_executable: Path) -> None:
     precision.apply(model)
     initialize_quantizers(model, load_images("train").first(512).pixels.copy())
     network = lower(model.eval())
-    n2uq, free, doubling = (layer.encoding for layer in network.dense_chain())
+    n2uq, free, doubling = (layer.encoding for layer in network.layers if isinstance(layer, Dense))
     assert n2uq == Encoding("odd-level", 2)
     assert isinstance(free, PiecewiseEncoding) and free.channels == 32
     assert isinstance(doubling, PiecewiseEncoding) and doubling.constants.tolist() == [doubling_constants(2, 1)]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.program import HEADER_WORDS, LayerDescriptor
+from evenstep.spec.window import WINDOW_WORDS
 
 __all__ = ["END_CYCLES", "LayerCycles", "layer_cycles"]
 
@@ -12,6 +13,8 @@ END_CYCLES = 2
 # Cycles from a tile's last step, at the memories' outputs, to its sums in the drain registers; and through the drain.
 _ARRAY = 2
 _DRAIN = 2
+# Likewise for a maximum.
+_POOL = 2
 
 
 @dataclass(frozen=True)
@@ -28,38 +31,60 @@ class LayerCycles:
         Cycles in which a finished tile waits for the one before to leave.
     useful : float
         Share of `total` in which lanes count, weighted by the share of lanes that hold data.
+    filled : float
+        Share of the array's columns that have an output.
     """
 
     total: int
     steps: int
     stalls: int
     useful: float
+    filled: float
+
+    @property
+    def limit(self) -> str:
+        """What most of the lane cycles are lost to that are not `useful`.
+
+        ``"drain"``: tiles wait for the ones before to leave. ``"start"``: fetching the layer, and the way of its last
+        sums. ``"columns"`` and ``"lanes"``: outputs or inputs do not fill the array. ``"maximum"``: nothing is
+        multiplied. ``"array"``: less than a tenth is lost.
+        """
+        if self.useful >= 0.9:
+            return "array"
+        if not self.useful:
+            return "maximum"
+        busy = self.steps / self.total
+        lost = {
+            "drain": self.stalls / self.total,
+            "start": 1 - (self.steps + self.stalls) / self.total,
+            "columns": busy * (1 - self.filled),
+            "lanes": busy * self.filled - self.useful,
+        }
+        return max(lost, key=lambda name: lost[name])
 
 
 def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> LayerCycles:
     """Exact cycles of a layer; `macs` counts its multiply-accumulates, digit by digit."""
     g = geometry
-    fetch = 1 + HEADER_WORDS + 2 * len(layer.passes) + 1
+    fetch = 1 + HEADER_WORDS + (WINDOW_WORDS if layer.window else 0) + 2 * len(layer.passes) + 1
+    tiles = layer.tiles * layer.positions
+    steps = tiles * layer.steps
+    if layer.pool:
+        # From the last step on: memory, maximum.
+        total = fetch + steps + _POOL + 1
+        return LayerCycles(total, steps, 0, 0.0, 1.0)
     # A tile leaves in C cycles; the next may end no sooner than that.
-    stalls = (layer.tiles - 1) * max(0, g.columns - layer.steps)
-    steps = layer.tiles * layer.steps
+    stalls = (tiles - 1) * max(0, g.columns - layer.steps)
     # From the last step on: memory, counter, accumulator; then the columns leave one by one.
     valid_columns = layer.outputs - (layer.tiles - 1) * g.columns
     drained = _ARRAY + g.columns
-    result = _ARRAY + valid_columns + _DRAIN + _combiner_latency(g)
-    if layer.raw:
-        written = result
-    else:
-        code = result + _threshold_latency(g)
-        # A partial last word waits until the full one before it has left.
-        last = layer.outputs - 1
-        full = layer.outputs // g.lanes * g.lanes - 1
-        tiles_between = last // g.columns - full // g.columns
-        between = tiles_between * max(g.columns, layer.steps) + last % g.columns - full % g.columns
-        wait = max(0, layer.digits - between) if 0 <= full < last else 0
-        written = code + wait + layer.digits
+    written = _ARRAY + valid_columns + _DRAIN + _combiner_latency(g)
+    if not layer.raw:
+        # The packer never waits: a word of a layer has at least as many codes as digits (see `compile_network`).
+        written += _threshold_latency(g) + layer.digits
     total = fetch + steps + stalls + max(drained, written) + 1
-    return LayerCycles(total, steps, stalls, macs / (total * g.rows * g.columns * g.lanes))
+    useful = macs / (total * g.rows * g.columns * g.lanes)
+    return LayerCycles(total, steps, stalls, useful, layer.outputs / (layer.tiles * g.columns))
 
 
 def _combiner_latency(geometry: Geometry) -> int:

@@ -1,13 +1,15 @@
 """Layout: codes to memory words, and words to the 32-bit words of the host."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from evenstep.link.protocol import host_lanes
-from evenstep.spec.digits import split_digits
+from evenstep.spec.digits import digit_count, split_digits
+from evenstep.spec.geometry import Geometry
 
-__all__ = ["act_words", "from_act_words", "host_image", "weight_words"]
+__all__ = ["Layout", "host_image", "weight_words"]
 
 
 def _words(lanes: np.ndarray, bits: int) -> list[int]:
@@ -17,19 +19,71 @@ def _words(lanes: np.ndarray, bits: int) -> list[int]:
     return [int.from_bytes(row.tobytes(), "little") for row in np.packbits(planes, axis=1, bitorder="little")]
 
 
-def act_words(codes: Any, *, digits: int, lanes: int, act_bits: int) -> list[int]:
-    """Activation words of a vector of codes, digit after digit, the last word of each padded with 0."""
-    codes = np.asarray(codes, np.int64)
-    padded = np.pad(codes, (0, -len(codes) % lanes))
-    return _words(split_digits(padded, digits, act_bits).reshape(-1, lanes), act_bits)
+@dataclass(frozen=True)
+class Layout:
+    """How activation words hold a tensor of codes: digit by digit, line by line, pixel by pixel, then the channels.
 
+    A vector is one pixel. The last word of each pixel is padded with 0.
 
-def from_act_words(words: list[int], *, count: int, digits: int, lanes: int, act_bits: int) -> np.ndarray:
-    """The first `count` codes of what `act_words` gave."""
-    mask = 2**act_bits - 1
-    flat = np.array([word >> lane * act_bits & mask for word in words for lane in range(lanes)], np.int64)
-    weights = 2 ** (act_bits * np.arange(digits))
-    return (flat.reshape(digits, -1) * weights[:, None]).sum(axis=0)[:count]
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(channels,)``, or ``(channels, height, width)``.
+    digits : int
+        Digits of a code, least significant first.
+    lanes, act_bits : int
+        K and A of the engine.
+    """
+
+    shape: tuple[int, ...]
+    digits: int
+    lanes: int
+    act_bits: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], bits: int, geometry: Geometry) -> "Layout":
+        """Layout of codes of `bits` bits in an engine's memory."""
+        return cls(shape, digit_count(bits, geometry.act_bits), geometry.lanes, geometry.act_bits)
+
+    @property
+    def channels(self) -> int:
+        """Codes of a pixel."""
+        return self.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return (self.shape[1], self.shape[2]) if len(self.shape) == 3 else (1, 1)
+
+    @property
+    def pixel_words(self) -> int:
+        """Words of a pixel, for each digit."""
+        return -(-self.channels // self.lanes)
+
+    @property
+    def stride(self) -> int:
+        """Words from a digit to the next."""
+        return self.size[0] * self.size[1] * self.pixel_words
+
+    @property
+    def words(self) -> int:
+        """Words in all."""
+        return self.stride * self.digits
+
+    def pack(self, codes: Any) -> list[int]:
+        """Words of codes of `shape`, or of as many in that order."""
+        pixels = np.asarray(codes, np.int64).reshape(self.channels, -1).T
+        padded = np.pad(pixels, ((0, 0), (0, -self.channels % self.lanes)))
+        return _words(split_digits(padded, self.digits, self.act_bits).reshape(-1, self.lanes), self.act_bits)
+
+    def unpack(self, words: list[int]) -> np.ndarray:
+        """Codes of `shape`, int64, from what `pack` gave."""
+        mask = 2**self.act_bits - 1
+        flat = [word >> lane * self.act_bits & mask for word in words for lane in range(self.lanes)]
+        digits = np.array(flat, np.int64).reshape(self.digits, -1, self.pixel_words * self.lanes)
+        weights = 2 ** (self.act_bits * np.arange(self.digits))
+        codes = (digits * weights[:, None, None]).sum(axis=0)[:, : self.channels]
+        return codes.T.reshape(self.shape)
 
 
 def weight_words(codes: Any, *, columns: int, lanes: int, lane_bits: int) -> list[int]:

@@ -43,8 +43,8 @@ class LaneWeights:
         return len(self.lanes)
 
 
-def lane_weights(layer: Dense, geometry: Geometry) -> LaneWeights:
-    """Weights of `layer` for the array of `geometry`.
+def lane_weights(layer: Dense, geometry: Geometry, *, live: int) -> LaneWeights:
+    """Weights of `layer` for the array of `geometry`. At most `live` of its inputs are ever other than 0.
 
     Piecewise linear weights take the array's own way where it has one for them. Else they run as the plain integers
     that they stand for, in as many digits as that takes.
@@ -55,11 +55,11 @@ def lane_weights(layer: Dense, geometry: Geometry) -> LaneWeights:
         The array cannot run them; the message names the parameter that would mend it.
     """
     if isinstance(layer.encoding, PiecewiseEncoding):
-        return _piecewise(layer, layer.encoding, geometry)
-    return _plain(layer, layer.encoding, layer.codes, geometry)
+        return _piecewise(layer, layer.encoding, geometry, live)
+    return _plain(layer, layer.encoding, layer.codes, geometry, live)
 
 
-def _plain(layer: Dense, encoding: Encoding, codes: np.ndarray, g: Geometry) -> LaneWeights:
+def _plain(layer: Dense, encoding: Encoding, codes: np.ndarray, g: Geometry, live: int) -> LaneWeights:
     if encoding.kind not in g.encoding_kinds:
         raise ValueError(
             f"{layer.name} has {encoding.kind} weights, which an engine for {g.encoding} ones cannot run: "
@@ -73,10 +73,10 @@ def _plain(layer: Dense, encoding: Encoding, codes: np.ndarray, g: Geometry) -> 
     lanes = split_digits(codes, digit_count(encoding.bits, g.weight_bits), g.weight_bits)
     added = sum(g.lane.plain_offset << digit * g.weight_bits for digit in range(len(lanes)))
     zero = encoding.zero + encoding.scale * added
-    return LaneWeights(lanes, encoding.scale == 2, zero, None, _largest(layer, (codes + added)[None]))
+    return LaneWeights(lanes, encoding.scale == 2, zero, None, _largest(layer, (codes + added)[None], live))
 
 
-def _piecewise(layer: Dense, encoding: PiecewiseEncoding, g: Geometry) -> LaneWeights:
+def _piecewise(layer: Dense, encoding: PiecewiseEncoding, g: Geometry, live: int) -> LaneWeights:
     lane = g.lane
     if lane.combines and encoding.breakpoints <= lane.breakpoints and encoding.magnitude_bits <= lane.magnitude_bits:
         lanes = lane.pack(*encoding.unpack(layer.codes))
@@ -88,14 +88,14 @@ def _piecewise(layer: Dense, encoding: PiecewiseEncoding, g: Geometry) -> LaneWe
         counted = lane.counted(lanes)
         # Less its zero point, the first sum is a signed number on its way to the combiner, if not yet a result.
         below = layer.max_activation * int(np.maximum(lane.zero - counted[0], 0).sum(axis=1).max())
-        return LaneWeights(lanes[None], False, lane.zero, factors, max(_largest(layer, counted), below))
+        return LaneWeights(lanes[None], False, lane.zero, factors, max(_largest(layer, counted, live), below))
     values = layer.weights()
     if lane.decodes:
         levels, codes = lane.levels
         places = np.searchsorted(levels, values).clip(max=len(levels) - 1)
         if np.array_equal(levels[places], values):
             lanes = codes[places]
-            return LaneWeights(lanes[None], False, lane.zero, None, _largest(layer, lane.counted(lanes)))
+            return LaneWeights(lanes[None], False, lane.zero, None, _largest(layer, lane.counted(lanes), live))
     bits = max(2, signed_bits(-int(np.abs(values).max()), int(np.abs(values).max())))
     if bits > g.max_weight_bits:
         mends = []
@@ -112,11 +112,11 @@ def _piecewise(layer: Dense, encoding: PiecewiseEncoding, g: Geometry) -> LaneWe
             f"{bits} bits, more than its {g.max_weight_bits}: " + (" or ".join(mends) or "quantize it to fewer bits")
         )
     plain = Encoding("symmetric", bits)
-    return _plain(layer, plain, plain.encode(values), g)
+    return _plain(layer, plain, plain.encode(values), g, live)
 
 
-def _largest(layer: Dense, counted: np.ndarray) -> int:
+def _largest(layer: Dense, counted: np.ndarray, live: int) -> int:
     """Largest number that any sum can reach, given what each counts, shape (sums, outputs, inputs)."""
-    first = max(int(counted[0].sum(axis=1).max()), counted.shape[2])
+    first = max(int(counted[0].sum(axis=1).max()), live)
     signed = np.maximum(np.maximum(counted[1:], 0).sum(axis=2), np.maximum(-counted[1:], 0).sum(axis=2))
     return layer.max_activation * max(first, 2 * int(signed.max(initial=0)))

@@ -48,7 +48,7 @@ class PEArray(wiring.Component):
     i : In(stream)
         ``acts`` (R * K * A bits, row 0 low), ``weights`` (C * K lanes, column 0 low), ``first``, ``last``, ``shift``
         (take a Horner step before adding), ``count`` (add to the activation sums too), ``final`` (handed through: the
-        tile ends a layer).
+        tile ends a position).
     o : Out(stream)
         Columns in ascending order: ``sums`` (R times the sums of an element, row 0 low), ``act_sums`` (R accumulators),
         ``final`` (last column of a tile whose last step was `final`).

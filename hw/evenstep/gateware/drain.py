@@ -29,8 +29,9 @@ def drained_layout(geometry: Geometry, *, channel_bits: int) -> data.StructLayou
 class Drain(wiring.Component):
     """Applies zero points and numbers the channels: ``value = scale * sum - zero * act_sum`` of each first sum.
 
-    Columns beyond the layer's outputs are consumed and dropped. Accepts one column per cycle while `o` is ready; a
-    result follows `latency` = 2 cycles after its column.
+    Channels are numbered anew at each position, which ends with a `final` column. Columns beyond the layer's outputs
+    are consumed and dropped. Accepts one column per cycle while `o` is ready; a result follows `latency` = 2 cycles
+    after its column.
 
     Parameters
     ----------
@@ -43,8 +44,9 @@ class Drain(wiring.Component):
     i : In(stream)
         Columns, as the array gives them.
     o : Out(stream)
-        ``channel`` (`base` and up), ``values`` (R signed results, row 0 low), ``last`` (the layer's last output). Where
-        a combiner follows also ``constant`` (`constant_base` and up), and any other sums of each row as ``outer``.
+        ``channel`` (`base` and up), ``values`` (R signed results, row 0 low), ``last`` (the position's last output).
+        Where a combiner follows also ``constant`` (`constant_base` and up), and any other sums of each row as
+        ``outer``.
     start : In(1)
         Begin a layer: the next column is output 0. Only while nothing is in flight.
     doubled : In(1)
@@ -59,7 +61,7 @@ class Drain(wiring.Component):
     outputs : In
         Number of outputs, at least 1.
     drained : Out(1)
-        Strobe: the last column of the layer's last tile was consumed.
+        Strobe: the last column of a position's last tile was consumed.
     """
 
     i: stream.Interface
@@ -140,7 +142,7 @@ class Drain(wiring.Component):
                 m.d.sync += pending_outer.eq(Cat(row[g.accumulator_bits :] for row in rows))
             with m.If(ready2):
                 m.d.sync += self.o.payload.outer.eq(pending_outer)
-        with m.If(self.start):
+        with m.If(self.start | self.drained):
             m.d.sync += index.eq(0)
         with m.Elif(take & wanted):
             m.d.sync += index.eq(index + 1)

@@ -12,6 +12,7 @@ from evenstep.gateware.combine import Combiner
 from evenstep.gateware.drain import Drain
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host
 from evenstep.gateware.packer import Packer
+from evenstep.gateware.pool import Pooler
 from evenstep.gateware.sequencer import Sequencer
 from evenstep.gateware.threshold import create_threshold_unit
 from evenstep.link.decoder import CommandDecoder
@@ -216,15 +217,31 @@ class Core(wiring.Component):
 
         # Write-back of codes.
         wiring.connect(m, threshold.o, packer.i)
-        m.d.comb += [packer.digits.eq(layer.digits), packer.stride.eq(layer.digit_stride), packer.o.ready.eq(1)]
+        m.d.comb += [packer.start.eq(sequencer.layer_start), packer.o.ready.eq(1)]
+        m.d.comb += [packer.digits.eq(layer.digits), packer.stride.eq(layer.digit_stride)]
+        written = Signal.like(packer.o.payload)
+        write = Signal()
+        m.d.comb += [written.eq(packer.o.payload), write.eq(packer.o.valid)]
+        if g.convolution:
+            m.submodules.pooler = pooler = ResetInserter(self.reset)(Pooler(g))
+            m.d.comb += [
+                pooler.start.eq(sequencer.layer_start),
+                pooler.valid.eq(sequencer.step_valid & layer.pool),
+                pooler.first.eq(sequencer.step_first),
+                pooler.last.eq(sequencer.step_last),
+                pooler.final.eq(sequencer.step_final),
+                pooler.acts.eq(array.i.payload.acts),
+            ]
+            with m.If(layer.pool):
+                m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(1)]
+                m.d.comb += [written.eq(pooler.o.payload), write.eq(pooler.o.valid)]
         for row, memory in enumerate(activations):
             m.d.comb += [
-                memory.write_address.eq(layer.output_base + packer.o.payload.offset),
-                memory.write_data.eq(packer.o.payload.words.word_select(row, g.act_word_bits)),
-                memory.write_enable.eq(packer.o.valid),
+                memory.write_address.eq(layer.output_base + written.offset),
+                memory.write_data.eq(written.words.word_select(row, g.act_word_bits)),
+                memory.write_enable.eq(write),
             ]
-        packed = packer.o.valid & packer.o.payload.last
-        m.d.comb += sequencer.written.eq(packed | (result_write & value.last))
+        m.d.comb += sequencer.written.eq((write & written.last) | (result_write & value.last))
         return m
 
 

@@ -6,15 +6,21 @@ from amaranth.lib.wiring import In, Out
 
 from evenstep.spec.geometry import Geometry
 
-__all__ = ["Packer"]
+__all__ = ["Packer", "word_layout"]
+
+
+def word_layout(geometry: Geometry) -> data.StructLayout:
+    """Words on their way to the activation memory."""
+    g = geometry
+    return data.StructLayout({"words": g.rows * g.act_word_bits, "offset": (g.act_depth - 1).bit_length(), "last": 1})
 
 
 class Packer(wiring.Component):
     """Collects the codes of K channels and writes them as words, one for each digit.
 
     Words leave while the next codes are collected. A code is accepted every cycle while `o` is ready, as a geometry has
-    at least as many lanes as digits; only a partial word at the end of a layer can wait for the one before. The first
-    word is valid one cycle after the code that completes it.
+    at least as many lanes as digits; only a partial word of fewer codes than digits can wait for the one before. The
+    first word is valid one cycle after the code that completes it.
 
     Parameters
     ----------
@@ -24,10 +30,13 @@ class Packer(wiring.Component):
     Members
     -------
     i : In(stream)
-        ``codes`` (R codes of N bits, row 0 low), ``last`` (the layer's last channel, which completes its word; lanes
+        ``codes`` (R codes of N bits, row 0 low), ``last`` (the position's last channel, which completes its word; lanes
         without a channel are 0).
     o : Out(stream)
-        ``words`` (R words of K * A bits, row 0 low), ``offset`` (of the word, from the layer's first), ``last``.
+        ``words`` (R words of K * A bits, row 0 low), ``offset`` (of the word, from the layer's first), ``last`` (the
+        position's last word).
+    start : In(1)
+        Begin a layer: the next word is its first. Only while nothing is in flight.
     digits : In
         Digits to write of each code, 1 to ceil(N / A). Stable during a layer, like `stride`.
     stride : In
@@ -36,6 +45,7 @@ class Packer(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
+    start: Signal
     digits: Signal
     stride: Signal
 
@@ -43,11 +53,11 @@ class Packer(wiring.Component):
         self.geometry = g = geometry
         self.address_bits = (g.act_depth - 1).bit_length()
         codes = data.StructLayout({"codes": g.rows * g.output_bits, "last": 1})
-        words = data.StructLayout({"words": g.rows * g.act_word_bits, "offset": self.address_bits, "last": 1})
         super().__init__(
             {
                 "i": In(stream.Signature(codes)),
-                "o": Out(stream.Signature(words)),
+                "o": Out(stream.Signature(word_layout(g))),
+                "start": In(1),
                 "digits": In(range(g.output_digits + 1)),
                 "stride": In(self.address_bits),
             }
@@ -57,7 +67,7 @@ class Packer(wiring.Component):
         m = Module()
         g = self.geometry
         lane = Signal(range(max(2, g.lanes)))
-        word = Signal(self.address_bits)  # words completed so far
+        word = Signal(self.address_bits)  # words of the layer completed so far
         collected = Signal(g.rows * g.lanes * g.output_bits)
         leaving = Signal.like(collected, reset_less=True)
         digit = Signal(range(g.output_digits + 1))
@@ -112,6 +122,6 @@ class Packer(wiring.Component):
                         last.eq(self.i.payload.last),
                         self.o.valid.eq(1),
                     ]
-                with m.If(self.i.payload.last):
-                    m.d.sync += word.eq(0)
+        with m.If(self.start):
+            m.d.sync += word.eq(0)
         return m

@@ -1,12 +1,14 @@
 """Sequencer: runs a program of layer descriptors out of on-chip memories, without the host."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from evenstep.gateware.window import WindowWalker
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.program import HEADER_WORDS
+from evenstep.spec.window import WINDOW_WORDS
 
 __all__ = ["Sequencer", "layer_configuration"]
 
@@ -28,6 +30,7 @@ def layer_configuration(geometry: Geometry) -> data.StructLayout:
             "output_base": act_bits,
             "digit_stride": act_bits,
             **(constants if g.combines else {}),
+            **({"pool": 1} if g.convolution else {}),
         }
     )
 
@@ -40,7 +43,7 @@ class Sequencer(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-        Uses the depths of the memories, `max_passes`, `zero_bits` and `combines`.
+        Uses the depths of the memories, `max_passes`, `zero_bits`, `combines` and `convolution`.
 
     Members
     -------
@@ -67,7 +70,7 @@ class Sequencer(wiring.Component):
     layer_start : Out(1)
         Strobe: a layer begins.
     drained, written : In(1)
-        Strobes: the array's last column was consumed; the layer's last output was written.
+        Strobes, once at each position: its last column was consumed (not of a maximum); its last output was written.
     """
 
     start: Signal
@@ -128,17 +131,28 @@ class Sequencer(wiring.Component):
         g = self.geometry
         act_bits, weight_bits = len(self.act_address), len(self.weight_address)
 
-        record = data.StructLayout({"act": act_bits, "weight": weight_bits, "steps": 12, "shift": 1, "count": 1})
+        record = data.StructLayout(
+            {
+                "act": act_bits,
+                "weight": weight_bits,
+                "steps": 12,
+                "shift": 1,
+                "count": 1,
+                **({"padding": 9, "blank": 1} if g.convolution else {}),
+            }
+        )
         m.submodules.passes = table = memory.Memory(shape=record, depth=max(2, g.max_passes), init=[])
         table_read, table_write = table.read_port(), table.write_port()
 
         # Fetch: words arrive one cycle after their address; `word` numbers the arriving one within the descriptor.
         pc = Signal(self.program_bits)
-        word = Signal(range(HEADER_WORDS))
+        header_words = HEADER_WORDS + (WINDOW_WORDS if g.convolution else 0)
+        word = Signal(range(header_words))
         arriving = Signal()
         passes = Signal(8)
         tiles = Signal(16)
         tile_stride = Signal(weight_bits)
+        weight_base = Signal(weight_bits)
         tile_weight = Signal(weight_bits)
         pass_first = Signal(32)  # first of the two words of a pass
         pass_half = Signal()
@@ -155,12 +169,25 @@ class Sequencer(wiring.Component):
         m.d.comb += table_read.en.eq(0)  # a read port is enabled by default; the record must stay until the next is due
         m.d.comb += [last_pass.eq(pass_index == passes), last_step.eq(step == current.steps)]
 
-        drained = Signal()
-        written = Signal()
+        # Positions of which something is yet to come: of the array, and of what is written.
+        position_bits = 24 if g.convolution else 1
+        undrained = Signal(position_bits)
+        unwritten = Signal(position_bits)
         with m.If(self.drained):
-            m.d.sync += drained.eq(1)
+            m.d.sync += undrained.eq(undrained - 1)
         with m.If(self.written):
-            m.d.sync += written.eq(1)
+            m.d.sync += unwritten.eq(unwritten - 1)
+
+        last_position: Value = Const(1, 1)
+        address: Value = current.act + step
+        walker = WindowWalker(address_bits=act_bits) if g.convolution else None
+        if walker is not None:
+            m.submodules.walker = walker
+            m.d.comb += walker.data.eq(fetched)
+            last_position = walker.last_position
+            # Beyond the picture, operands are those of padding; without any, those of word 0.
+            address = Mux(walker.inside, current.act + walker.offset, walker.padding + current.padding)
+            address = Mux(current.blank, 0, address)
 
         with m.If(self.busy):
             m.d.sync += self.cycles.eq(self.cycles + 1)
@@ -193,6 +220,8 @@ class Sequencer(wiring.Component):
                             ]
                             if g.combines:
                                 m.d.sync += [self.layer.combined.eq(fetched[6]), self.layer.rescaled.eq(fetched[7])]
+                            if g.convolution:
+                                m.d.sync += self.layer.pool.eq(fetched[1])
                             with m.If(fetched[:4] == 0):
                                 m.d.sync += [word.eq(0), self.busy.eq(0)]
                                 m.next = "Idle"
@@ -205,7 +234,7 @@ class Sequencer(wiring.Component):
                         with m.Case(3):
                             m.d.sync += self.layer.outputs.eq(fetched)
                         with m.Case(4):
-                            m.d.sync += tile_weight.eq(fetched)
+                            m.d.sync += weight_base.eq(fetched)
                         with m.Case(5):
                             m.d.sync += tile_stride.eq(fetched)
                         with m.Case(6):
@@ -215,9 +244,14 @@ class Sequencer(wiring.Component):
                         with m.Case(7):
                             m.d.sync += self.layer.output_base.eq(fetched)
                         with m.Case(8):
-                            m.d.sync += [self.layer.digit_stride.eq(fetched), word.eq(0), pass_half.eq(0)]
-                            m.d.sync += pass_index.eq(0)
-                            m.next = "Passes"
+                            m.d.sync += self.layer.digit_stride.eq(fetched)
+                        if walker is not None:
+                            for number in range(WINDOW_WORDS):
+                                with m.Case(HEADER_WORDS + number):
+                                    m.d.comb += walker.write[number].eq(1)
+                    with m.If(word == header_words - 1):
+                        m.d.sync += [word.eq(0), pass_half.eq(0), pass_index.eq(0)]
+                        m.next = "Passes"
 
             with m.State("Passes"):
                 m.d.comb += [
@@ -230,6 +264,11 @@ class Sequencer(wiring.Component):
                     table_write.data.steps.eq(fetched[20:]),
                     table_write.en.eq(pass_half),
                 ]
+                if g.convolution:
+                    m.d.comb += [
+                        table_write.data.padding.eq(pass_first[20:]),
+                        table_write.data.blank.eq(pass_first[29]),
+                    ]
                 m.d.sync += [pc.eq(pc + 1), pass_half.eq(~pass_half), pass_first.eq(fetched)]
                 with m.If(pass_half):
                     m.d.sync += pass_index.eq(pass_index + 1)
@@ -240,12 +279,19 @@ class Sequencer(wiring.Component):
             with m.State("Start"):
                 # The table's first record is read here; one word was fetched too many.
                 m.d.comb += [self.layer_start.eq(1), table_read.en.eq(1)]
-                m.d.sync += [pc.eq(pc - 1), step.eq(0), tile.eq(0), drained.eq(0), written.eq(0), arriving.eq(0)]
+                m.d.sync += [pc.eq(pc - 1), step.eq(0), tile.eq(0), tile_weight.eq(weight_base), arriving.eq(0)]
+                m.d.sync += [undrained.eq(1), unwritten.eq(1)]
+                if walker is not None:
+                    m.d.comb += walker.start.eq(1)
+                    m.d.sync += [
+                        undrained.eq(Mux(self.layer.pool, 0, walker.positions)),
+                        unwritten.eq(walker.positions),
+                    ]
                 m.next = "Run"
 
             with m.State("Run"):
                 m.d.comb += [
-                    self.act_address.eq(current.act + step),
+                    self.act_address.eq(address),
                     self.weight_address.eq(tile_weight + current.weight + step),
                     self.read_enable.eq(go),
                 ]
@@ -272,9 +318,18 @@ class Sequencer(wiring.Component):
                             m.d.comb += following.eq(0)
                             m.d.sync += [tile.eq(tile + 1), tile_weight.eq(tile_weight + tile_stride)]
                             with m.If(tile + 1 == tiles):
-                                m.next = "Finish"
+                                m.d.sync += [tile.eq(0), tile_weight.eq(weight_base)]
+                                with m.If(last_position):
+                                    m.next = "Finish"
+                    if walker is not None:
+                        m.d.comb += [
+                            walker.step.eq(1),
+                            walker.end_pass.eq(last_step),
+                            walker.end_tile.eq(last_step & last_pass),
+                            walker.end_position.eq(last_step & last_pass & (tile + 1 == tiles)),
+                        ]
 
             with m.State("Finish"):
-                with m.If(drained & written):
+                with m.If((undrained == 0) & (unwritten == 0)):
                     m.next = "Header"
         return m

@@ -28,6 +28,7 @@ _HELP = {
     "encoding": "Weights: any, chosen by each layer at run time, or one, which saves what it does not need.",
     "breakpoints": "Most breakpoints of piecewise linear weights, 0 to 3.",
     "piecewise": "Piecewise linear weights: several sums that constants combine, or decoded to plain integers.",
+    "convolution": "Windows that move over pictures: convolutions and maxima.",
     "rescale": "Rescale raw results: multiplier, bias and shift.",
     "accumulator_bits": "Width of the dot products.",
     "threshold_style": "Comparators: all at once, or a binary search.",

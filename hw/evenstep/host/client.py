@@ -247,7 +247,7 @@ class EngineClient:
         return status
 
     def codes(self, layer: CompiledLayer, row: int = 0) -> np.ndarray:
-        """Output codes of a layer after a run, shape (outputs,); raw sums of a raw one."""
+        """Output codes of a layer after a run, in its shape; raw sums of a raw one."""
         codes = self._codes(layer, row)
         self._check_seal()
         return codes
@@ -259,7 +259,7 @@ class EngineClient:
         return results
 
     def outputs(self, rows: int = 1) -> np.ndarray:
-        """Integers after the last layer, of the first `rows` rows; shape (rows, outputs)."""
+        """Integers after the last layer, of the first `rows` rows; shape (rows, *shape)."""
         results = np.stack([self._codes(self.program.layers[-1], row) for row in range(rows)])
         self._check_seal()
         return results
@@ -272,7 +272,7 @@ class EngineClient:
             raise ValueError(f"Codes of {layer.name} are overwritten by later layers: use a larger activation memory")
         lanes = program.host_address(Region.ACTIVATIONS, 1)
         base = row * program.bank_words(Region.ACTIVATIONS) + layer.output.base * lanes
-        words = self.read(Region.ACTIVATIONS, base, layer.output.words * lanes)
+        words = self.read(Region.ACTIVATIONS, base, layer.output.layout.words * lanes)
         wide = [
             sum(word << 32 * lane for lane, word in enumerate(words[start : start + lanes]))
             for start in range(0, len(words), lanes)
@@ -283,11 +283,9 @@ class EngineClient:
         base = row * program.bank_words(Region.RESULTS) + layer.descriptor.channel_base
         raw = np.array(self.read(Region.RESULTS, base, layer.descriptor.outputs), np.int64)
         bits = program.geometry.result_bits
-        return raw - (raw >> bits - 1 << bits)
+        return (raw - (raw >> bits - 1 << bits)).reshape(layer.shape)
 
 
 def _overwrites_input(program: Program) -> bool:
     """Whether a layer writes where the input lies."""
-    taken = program.input
-    places = [layer.output for layer in program.layers if layer.output is not None]
-    return any(place.base < taken.base + taken.words and taken.base < place.base + place.words for place in places)
+    return any(layer.output.meets(program.input) for layer in program.layers if layer.output is not None)

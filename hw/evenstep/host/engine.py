@@ -204,7 +204,7 @@ class Engine:
         Returns
         -------
         array of int64, shape (positions, outputs)
-            Integers of the last layer: a classifier's logits.
+            Integers of the last layer: a classifier's logits. Of a layer that gives pictures, (positions, *shape).
 
         Raises
         ------
@@ -213,8 +213,7 @@ class Engine:
         TypeError, ValueError
             The inputs are not what the network takes.
         """
-        outputs = self.program.layers[-1].descriptor.outputs
-        results = [np.zeros((0, outputs), np.int64)]
+        results = [np.zeros((0, *self.program.layers[-1].shape), np.int64)]
         results += [last for last, _ in self._batches(inputs, (), progress)]
         return np.concatenate(results)
 
@@ -223,7 +222,7 @@ class Engine:
 
         Returns
         -------
-        dict of str to array of int64, shape (positions, channels)
+        dict of str to array of int64, shape (positions, channels) or (positions, channels, height, width)
             By the name of the network's layer, in order. Layers whose codes are overwritten by later ones, in an engine
             of little activation memory, are missing; the last one never is.
         """
@@ -233,10 +232,10 @@ class Engine:
         results: dict[str, np.ndarray] = {}
         for position, number in enumerate(inner):
             layer = layers[number]
-            parts = [np.zeros((0, layer.descriptor.outputs), np.int64), *(more[position] for _, more in batches)]
+            parts = [np.zeros((0, *layer.shape), np.int64), *(more[position] for _, more in batches)]
             results[layer.name] = np.concatenate(parts)
-        outputs = layers[-1].descriptor.outputs
-        results[layers[-1].name] = np.concatenate([np.zeros((0, outputs), np.int64), *(last for last, _ in batches)])
+        shape = layers[-1].shape
+        results[layers[-1].name] = np.concatenate([np.zeros((0, *shape), np.int64), *(last for last, _ in batches)])
         return results
 
     def _batches(

@@ -51,6 +51,9 @@ class Geometry:
         How the array takes piecewise linear weights, one of `evenstep.spec.PIECEWISE_STYLES`. ``"sums"``: any, by 3, 5
         or 7 sums that the constants of each channel combine. ``"decoded"``: those whose steps double, as the plain
         integers that they are. See `evenstep.spec.LaneFormat`.
+    convolution : bool
+        Whether windows can move over pictures: convolutions, and maxima of codes of at most `act_bits` bits. Without
+        it, layers take vectors.
     rescale : bool
         Whether raw results can be rescaled, ``(y * multiplier + bias) >> shift``.
     accumulator_bits : int
@@ -83,6 +86,7 @@ class Geometry:
     encoding: str = "any"
     breakpoints: int = 0
     piecewise: str = "sums"
+    convolution: bool = False
     rescale: bool = False
     accumulator_bits: int = 22
     threshold_style: str = "bank"
@@ -114,8 +118,9 @@ class Geometry:
         _ = self.lane  # checks its own parameters
         if self.breakpoints and self.encoding != "any":
             raise ValueError(f"Encoding of an engine with breakpoints must be 'any', not {self.encoding!r}")
-        if not isinstance(self.rescale, bool):
-            raise TypeError(f"Rescale must be a boolean, not {self.rescale!r}")
+        for field in ("convolution", "rescale"):
+            if not isinstance(getattr(self, field), bool):
+                raise TypeError(f"{field.capitalize()} must be a boolean, not {getattr(self, field)!r}")
         check("Accumulator bits", "accumulator_bits", 4, MAX_ACCUMULATOR_BITS)
         check_choice("Threshold style", self.threshold_style, THRESHOLD_STYLES)
         check_choice("Counter", self.counter, COUNTERS)

@@ -134,30 +134,6 @@ class Network:
             layer.macs(types[self.sources(layer)[0]].shape) for layer in self.layers if isinstance(layer, Weighted)
         )
 
-    def dense_chain(self) -> tuple[Dense, ...]:
-        """The fully connected layers of a network of nothing else, one after the other.
-
-        Beside them there may be a rescaling of the last one's sums, at the end.
-
-        Raises
-        ------
-        ValueError
-            It is none; the message names the first layer that is something else.
-        """
-        chain: list[Dense] = []
-        for layer in self.layers:
-            before = chain[-1].name if chain else INPUT
-            sums = chain and chain[-1].thresholds is None
-            if isinstance(layer, Rescale) and sums and layer is self.layers[-1] and self.sources(layer) == (before,):
-                break
-            if not isinstance(layer, Dense) or self.sources(layer) != (before,):
-                raise ValueError(
-                    f"{layer.name} must be a fully connected layer on the results of the one before, "
-                    f"not a {type(layer).__name__} on {', '.join(self.sources(layer))}"
-                )
-            chain.append(layer)
-        return tuple(chain)
-
     def boundaries(self, inputs: Any) -> list[np.ndarray]:
         """Integers after every layer, in order.
 

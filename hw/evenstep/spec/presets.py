@@ -4,7 +4,7 @@ from evenstep.spec.geometry import Geometry
 
 __all__ = ["PRESETS"]
 
-#: To be varied with `Geometry.replace`. Those of boards fill the board of that name in `evenstep_boards`.
+#: To be varied with `Geometry.replace`. Those of boards are sized to the board of that name in `evenstep_boards`.
 PRESETS: dict[str, Geometry] = {
     "default": Geometry(),
     "tiny": Geometry(columns=4, lanes=8, weight_depth=1024, act_depth=128, threshold_depth=128, accumulator_bits=16),

@@ -1,32 +1,36 @@
 """Descriptors: the words of a program, as the compiler writes and the sequencer reads them.
 
 A program is a list of 32-bit words: descriptors one after the other, ended by a word whose opcode is 0. A layer's
-descriptor is a header of `HEADER_WORDS` words and two words for each of its passes.
+descriptor is a header of `HEADER_WORDS` words, in engines for convolutions another `WINDOW_WORDS` words, and two words
+for each of its passes.
 """
 
 from dataclasses import dataclass
 
 from evenstep.checks import check_int
+from evenstep.spec.window import Window
 
-__all__ = ["END_WORD", "HEADER_WORDS", "MAX_PASS_STEPS", "LayerDescriptor", "PassDescriptor"]
+__all__ = ["END_WORD", "HEADER_WORDS", "MAX_PADDING_OFFSET", "MAX_PASS_STEPS", "LayerDescriptor", "PassDescriptor"]
 
 HEADER_WORDS = 9
 MAX_PASS_STEPS = 2**12
 END_WORD = 0
-_DENSE = 1
+#: Largest `padding_offset` of a pass.
+MAX_PADDING_OFFSET = 2**9 - 1
+_WEIGHTED, _POOL = 1, 2
 
 
 @dataclass(frozen=True)
 class PassDescriptor:
-    """A run of steps over consecutive words.
+    """A run of steps over consecutive words, or over a window.
 
-    Word 0: bits 0-19 `act_address`, bit 30 `shift`, bit 31 `count`. Word 1: bits 0-19 `weight_offset`, bits 20-31
-    `steps` - 1.
+    Word 0: bits 0-19 `act_address`, 20-28 `padding_offset`, bit 29 `blank`, bit 30 `shift`, bit 31 `count`. Word 1:
+    bits 0-19 `weight_offset`, bits 20-31 `steps` - 1.
 
     Parameters
     ----------
     act_address : int
-        First activation word.
+        First activation word; of a window, the one where it begins at its first position, modulo 2**20.
     weight_offset : int
         First weight word, from the tile's first.
     steps : int
@@ -35,6 +39,10 @@ class PassDescriptor:
         Take a Horner step before the first step.
     count : bool
         Add to the activation sums.
+    padding_offset : int
+        First word of a place beyond the picture, from the window's `padding_base`; 0 to 511.
+    blank : bool
+        Operands are those of word 0, wherever the window is.
     """
 
     act_address: int
@@ -42,26 +50,32 @@ class PassDescriptor:
     steps: int
     shift: bool
     count: bool
+    padding_offset: int = 0
+    blank: bool = False
 
     def words(self) -> list[int]:
         """The two words."""
         check_int("Activation address", self.act_address, 0, 2**20 - 1)
         check_int("Weight offset", self.weight_offset, 0, 2**20 - 1)
         check_int("Steps of a pass", self.steps, 1, MAX_PASS_STEPS)
+        check_int("Padding offset", self.padding_offset, 0, MAX_PADDING_OFFSET)
         return [
-            self.act_address | self.shift << 30 | self.count << 31,
+            self.act_address | self.padding_offset << 20 | self.blank << 29 | self.shift << 30 | self.count << 31,
             self.weight_offset | (self.steps - 1) << 20,
         ]
 
 
 @dataclass(frozen=True)
 class LayerDescriptor:
-    """A fully connected layer, tile by tile of C output channels.
+    """A layer of weights, tile by tile of C output channels at each position of its window; or a maximum over windows.
 
-    Header: word 0 bits 0-3 opcode (1), bit 4 `raw`, bit 5 `doubled`, bit 6 `combined`, bit 7 whether there is a
-    `rescale`, bits 8-11 `digits`, bits 16-23 number of passes - 1; then one word each for `zero`, `tiles` (bits 16-21
-    the shift, 22-27 the bits of `rescale`), `outputs`, `weight_base`, `tile_stride`, `channel_base` (bits 16-31
-    `constant_base`), `output_base` and `digit_stride`.
+    A maximum takes one pass, and a tile for each word of a pixel. Of its header, `tiles`, `output_base` and `window`
+    count.
+
+    Header: word 0 bits 0-3 opcode (1, of a maximum 2), bit 4 `raw`, bit 5 `doubled`, bit 6 `combined`, bit 7 whether
+    there is a `rescale`, bits 8-11 `digits`, bits 16-23 number of passes - 1; then one word each for `zero`, `tiles`
+    (bits 16-21 the shift, 22-27 the bits of `rescale`), `outputs`, `weight_base`, `tile_stride`, `channel_base` (bits
+    16-31 `constant_base`), `output_base` and `digit_stride`; then the words of `window`, if there is one.
 
     Parameters
     ----------
@@ -74,7 +88,7 @@ class LayerDescriptor:
     rescale : tuple of int or None
         Shift and bits of a rescaling; None for none.
     tiles, outputs : int
-        Tiles of C channels, and channels in all.
+        Tiles of C channels, and channels in all, at each position.
     weight_base, tile_stride : int
         First weight word, and words from tile to tile.
     channel_base : int
@@ -85,6 +99,10 @@ class LayerDescriptor:
         First activation word written, digits of each code, and words from digit to digit.
     passes : tuple of PassDescriptor
         Passes that make a tile, at least one.
+    window : Window or None
+        In engines for convolutions, of every layer; None in all others.
+    pool : bool
+        The maximum of each window, lane by lane.
     """
 
     raw: bool
@@ -102,6 +120,8 @@ class LayerDescriptor:
     combined: bool = False
     rescale: tuple[int, int] | None = None
     constant_base: int = 0
+    window: Window | None = None
+    pool: bool = False
 
     def words(self) -> list[int]:
         """Header and passes."""
@@ -114,15 +134,22 @@ class LayerDescriptor:
         for field in ("channel_base", "constant_base"):
             check_int(field.replace("_", " ").capitalize(), getattr(self, field), 0, 2**16 - 1)
         shift, bits = self.rescale or (0, 0)
-        flags = _DENSE | self.raw << 4 | self.doubled << 5 | self.combined << 6 | (self.rescale is not None) << 7
-        flags |= self.digits << 8 | (count - 1) << 16
+        flags = (_POOL if self.pool else _WEIGHTED) | self.raw << 4 | self.doubled << 5 | self.combined << 6
+        flags |= (self.rescale is not None) << 7 | self.digits << 8 | (count - 1) << 16
         header = [flags, self.zero, self.tiles | shift << 16 | bits << 22]
         header += [self.outputs, self.weight_base, self.tile_stride]
         header += [self.channel_base | self.constant_base << 16, self.output_base, self.digit_stride]
         assert len(header) == HEADER_WORDS
+        if self.window is not None:
+            header += self.window.encode()
         return header + [word for one in self.passes for word in one.words()]
 
     @property
     def steps(self) -> int:
         """Array steps of a tile."""
         return sum(one.steps for one in self.passes)
+
+    @property
+    def positions(self) -> int:
+        """Positions of the window."""
+        return self.window.positions if self.window else 1

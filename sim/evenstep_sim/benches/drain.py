@@ -54,8 +54,8 @@ class _DrainBench(Bench):
         await self.tick()
         self.set(start=0)
 
-    def put_layer(self, zero: _Zero, *, outputs: int, surplus: int, largest: bool = False) -> None:
-        """Queue the columns of a layer, `surplus` of them without an output, and its results."""
+    def put_position(self, zero: _Zero, *, outputs: int, surplus: int, largest: bool = False) -> None:
+        """Queue the columns of a position, `surplus` of them without an output, and its results."""
         g = self.geometry
         bits, top = g.accumulator_bits, 2**g.accumulator_bits - 1
         for n in range(outputs + surplus):
@@ -84,11 +84,12 @@ class _DrainBench(Bench):
                 )
 
     async def run_layer(self, zero: _Zero, *, largest: bool = False) -> None:
-        """Run a layer of random size at a random place."""
+        """Run a layer of random size at a random place, for two positions."""
         outputs = int(self.rng.integers(1, min(self.places, 40), endpoint=True))
         base = int(self.rng.integers(0, self.places - outputs, endpoint=True))
         await self.start_layer(zero, outputs=outputs, base=base)
-        self.put_layer(zero, outputs=outputs, surplus=int(self.rng.integers(0, 4)), largest=largest)
+        for _ in range(2):
+            self.put_position(zero, outputs=outputs, surplus=int(self.rng.integers(0, 4)), largest=largest)
         await self.drain()
 
 
@@ -109,7 +110,7 @@ async def extremes(dut) -> None:
     for zero in bench.zeros():
         await bench.run_layer(zero, largest=True)
         await bench.start_layer(zero, outputs=1, base=bench.places - 1)
-        bench.put_layer(zero, outputs=1, surplus=3)
+        bench.put_position(zero, outputs=1, surplus=3)
         await bench.drain()
 
 
@@ -119,7 +120,7 @@ async def drained(dut) -> None:
     bench = await _DrainBench.start(dut)
     for surplus in (0, 1, 5):
         await bench.start_layer(bench.zeros()[0], outputs=3, base=0)
-        bench.put_layer(bench.zeros()[0], outputs=3, surplus=surplus)
+        bench.put_position(bench.zeros()[0], outputs=3, surplus=surplus)
         strobes: list[int] = []
         taken = len(bench.input.times)
         while len(bench.input.times) < taken + 3 + surplus:
@@ -134,7 +135,7 @@ async def timing(dut) -> None:
     bench = await _DrainBench.start(dut)
     outputs = min(bench.places, 30)
     await bench.start_layer(bench.zeros()[0], outputs=outputs, base=0)
-    bench.put_layer(bench.zeros()[0], outputs=outputs, surplus=0)
+    bench.put_position(bench.zeros()[0], outputs=outputs, surplus=0)
     await bench.drain()
     for n in range(outputs):
         bench.check_latency(bench.manifest.latency, taken=n, offered=n)
@@ -148,4 +149,4 @@ async def reset(dut) -> None:
     outputs = min(bench.places, 30)
     zero = bench.zeros()[0]
     await bench.start_layer(zero, outputs=outputs, base=0)
-    await bench.check_reset(lambda: bench.put_layer(zero, outputs=outputs, surplus=2), cycles=12)
+    await bench.check_reset(lambda: bench.put_position(zero, outputs=outputs, surplus=2), cycles=12)

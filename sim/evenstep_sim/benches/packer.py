@@ -10,12 +10,17 @@ _LATENCY = 1
 
 
 class _PackerBench(Bench):
-    def set_layer(self, *, digits: int, stride: int) -> None:
-        """Set a layer up, as the sequencer does."""
-        self.set(digits=digits, stride=stride)
+    words = 0
 
-    def put_layer(self, outputs: int, *, digits: int, stride: int) -> None:
-        """Queue the codes of a layer of `outputs` channels, and its words, digit by digit."""
+    async def start_layer(self, *, digits: int, stride: int) -> None:
+        """Set a layer up, as the sequencer does."""
+        self.words = 0
+        self.set(digits=digits, stride=stride, start=1)
+        await self.tick()
+        self.set(start=0)
+
+    def put_position(self, outputs: int, *, digits: int, stride: int) -> None:
+        """Queue the codes of a layer's next position, of `outputs` channels, and its words, digit by digit."""
         g = self.geometry
         codes = self.rng.integers(0, 2 ** min(g.output_bits, digits * g.act_bits), (outputs, g.rows))
         for n, row_codes in enumerate(codes):
@@ -27,30 +32,31 @@ class _PackerBench(Bench):
         for word in range(words):
             for digit in range(digits):
                 self.scoreboard.expect(
-                    f"layer of {outputs} channels, word {word}, digit {digit}",
+                    f"position of {outputs} channels, word {word}, digit {digit}",
                     words=pack(cut[digit, word].T, g.act_bits),
-                    offset=(word + digit * stride) % offsets,
+                    offset=(self.words + word + digit * stride) % offsets,
                     tlast=int(word == words - 1 and digit == digits - 1),
                 )
+        self.words += words
 
     @property
     def sizes(self) -> list[int]:
-        """Layers of less than a word, of whole words, and of a word and a bit."""
+        """Positions of less than a word, of whole words, and of a word and a bit."""
         lanes = self.geometry.lanes
         return [1, max(1, lanes - 1), lanes, lanes + 1, 2 * lanes, 3 * lanes + max(1, lanes // 2)]
 
 
 @cocotb.test()
 async def values(dut) -> None:
-    """Words of every size of layer and number of digits, under every idle x back-pressure pattern."""
+    """Words of every size of position and number of digits, under every idle x back-pressure pattern."""
     bench = await _PackerBench.start(dut)
     for idle, pressure in MATRIX:
         for digits in range(1, bench.geometry.output_digits + 1):
             bench.use_patterns(idle, pressure)
             stride = int(bench.rng.integers(1, bench.geometry.act_depth))
-            bench.set_layer(digits=digits, stride=stride)
+            await bench.start_layer(digits=digits, stride=stride)
             for outputs in bench.sizes:
-                bench.put_layer(outputs, digits=digits, stride=stride)
+                bench.put_position(outputs, digits=digits, stride=stride)
             await bench.drain()
 
 
@@ -59,8 +65,8 @@ async def timing(dut) -> None:
     """A word one cycle after the code that completes it, and a code taken in every cycle."""
     bench = await _PackerBench.start(dut)
     lanes, digits = bench.geometry.lanes, bench.geometry.output_digits
-    bench.set_layer(digits=digits, stride=1)
-    bench.put_layer(4 * lanes, digits=digits, stride=1)
+    await bench.start_layer(digits=digits, stride=1)
+    bench.put_position(4 * lanes, digits=digits, stride=1)
     await bench.drain()
     bench.check_throughput()
     for word in range(4):
@@ -72,6 +78,11 @@ async def reset(dut) -> None:
     """A reset gives up the word that is collected and the one that leaves."""
     bench = await _PackerBench.start(dut)
     digits = bench.geometry.output_digits
-    bench.set_layer(digits=digits, stride=1)
+    await bench.start_layer(digits=digits, stride=1)
     lanes = bench.geometry.lanes
-    await bench.check_reset(lambda: bench.put_layer(3 * lanes + 1, digits=digits, stride=1), cycles=lanes + 2)
+
+    def fill() -> None:
+        bench.words = 0  # which a reset sees to
+        bench.put_position(3 * lanes + 1, digits=digits, stride=1)
+
+    await bench.check_reset(fill, cycles=lanes + 2)

@@ -222,7 +222,7 @@ def _leave_waveform(
     manifest: Path, program: Program, inputs: np.ndarray, first: Mismatch, cycles: int, folder: Path
 ) -> None:
     """Run once more, and keep what happens where the layer's channel drains."""
-    begin, end = drain_window(program, first.layer, first.channel, cycles)
+    begin, end = drain_window(program, first, cycles)
     path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', first.layer)}.vcd"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".trace-") as scratch:

@@ -1,23 +1,25 @@
 """Where in a run a layer's outputs drain: what to look at in a waveform."""
 
 from evenstep.compiler import Program
+from evenstep_golden.reference import Mismatch
 
 __all__ = ["drain_window"]
 
 
-def drain_window(program: Program, layer: str, channel: int, cycles: int) -> tuple[int, int]:
-    """First and last of at most `cycles` cycles of a run in which a channel of a layer drains.
+def drain_window(program: Program, place: Mismatch, cycles: int) -> tuple[int, int]:
+    """First and last of at most `cycles` cycles of a run in which the layer, channel and pixel of `place` drain.
 
-    They lie about the end of the tile that the channel belongs to. The cycle model says when the layer begins and ends;
+    They lie about the end of the tile that these belong to. The cycle model says when the layer begins and ends;
     its tiles are taken to be equally long. A run's first cycle is 1.
     """
     before = 0
     for one in program.layers:
-        if one.name == layer:
-            columns = program.geometry.columns
-            tile, tiles = channel // columns + 1, -(-one.descriptor.outputs // columns)
-            middle = before + one.cycles.total * tile // tiles
+        if one.name == place.layer:
+            own = place.channel // (program.geometry.lanes if one.descriptor.pool else program.geometry.columns)
+            position = place.pixel[0] * one.shape[-1] + place.pixel[1] if place.pixel else 0
+            tiles = one.descriptor.tiles * one.descriptor.positions
+            middle = before + one.cycles.total * (position * one.descriptor.tiles + own + 1) // tiles
             first = max(1, min(middle - cycles // 2, program.cycles - cycles + 1))
             return first, min(first + cycles - 1, program.cycles)
         before += one.cycles.total
-    raise ValueError(f"Layer must be one of the program's, not {layer!r}")
+    raise ValueError(f"Layer must be one of the program's, not {place.layer!r}")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evenstep.files import write_file
-from evenstep.spec import Network, Thresholds
+from evenstep.spec import INPUT, Dense, Network, Thresholds, Weighted
 from evenstep_golden.data import Images
 from evenstep_sim.demo.run import ImageResult
 
@@ -61,31 +61,37 @@ def _draw_image(axes: Axes, pixels: np.ndarray, result: ImageResult, network: Ne
     axes.set_title(title, fontsize=9, color=_RIGHT if right else _WRONG)
 
 
-def _choose_neuron(network: Network, images: Images) -> tuple[int, int, np.ndarray]:
+def _choose_neuron(network: Network, images: Images) -> tuple[Weighted, int, np.ndarray]:
     """Layer, channel and sums of the neuron with the most uneven treads, among those that use every code well."""
-    best: tuple[float, int, int, np.ndarray] | None = None
-    inputs = images.flat
-    for index, layer in enumerate(network.dense_chain()):
-        if layer.thresholds is None:
-            break
-        sums = layer.sums(inputs)
-        inputs = layer.thresholds.apply(sums)
+    best: tuple[float, Weighted, int, np.ndarray] | None = None
+    results = dict(zip((layer.name for layer in network.layers), network.boundaries(images.flat), strict=True))
+    results[INPUT] = images.flat.reshape(-1, *network.input_shape)
+    for layer in network.layers:
+        if not isinstance(layer, Weighted) or layer.thresholds is None:
+            continue
+        taken = results[network.sources(layer)[0]]
+        taken = taken.reshape(len(taken), -1) if isinstance(layer, Dense) else taken
+        sums, codes = (_by_channel(integers) for integers in (layer.sums(taken), results[layer.name]))
         levels = 2**layer.thresholds.bits
-        rarest = np.min([(inputs == level).sum(axis=0) for level in range(levels)], axis=0)
+        rarest = np.min([(codes == level).sum(axis=0) for level in range(levels)], axis=0)
         treads = np.diff(layer.thresholds.values, axis=1)
         unevenness = (treads.max(axis=1) + 1) / (treads.min(axis=1) + 1) if levels > 2 else np.ones(layer.outputs)
-        score = np.where(rarest * 2 * levels >= len(images), unevenness, 0)
+        score = np.where(rarest * 2 * levels >= len(codes), unevenness, 0)
         channel = int(np.argmax(score))
         if best is None or score[channel] > best[0]:
-            best = (float(score[channel]), index, channel, sums[:, channel])
+            best = (float(score[channel]), layer, channel, sums[:, channel])
     assert best is not None
     return best[1:]
 
 
+def _by_channel(integers: np.ndarray) -> np.ndarray:
+    """Integers (positions, channels, ...) as (places, channels)."""
+    return np.moveaxis(integers, 1, -1).reshape(-1, integers.shape[1])
+
+
 def _draw_staircase(axes: Axes, network: Network, images: Images) -> None:
     """Code over sum of one neuron, above a histogram of its sums."""
-    index, neuron, sums = _choose_neuron(network, images)
-    layer = network.dense_chain()[index]
+    layer, neuron, sums = _choose_neuron(network, images)
     assert layer.thresholds is not None
     levels = 2**layer.thresholds.bits
     thresholds = layer.thresholds.values[neuron]
@@ -97,7 +103,7 @@ def _draw_staircase(axes: Axes, network: Network, images: Images) -> None:
     alone = Thresholds(thresholds[None], [bool(flips)])
     histogram = axes.twinx()
     histogram.hist(sums, bins=40, range=(x[0], x[-1]), color="#b9c7d8", alpha=0.7)
-    histogram.set_ylabel("images")
+    histogram.set_ylabel("sums")
     histogram.set_ylim(0, histogram.get_ylim()[1] * 2.2)
     axes.set_zorder(histogram.get_zorder() + 1)
     axes.patch.set_visible(False)

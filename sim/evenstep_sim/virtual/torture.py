@@ -232,8 +232,6 @@ def _draw_program(rng: np.random.Generator, overwriting: bool) -> Program:
     """A random program that overwrites its inputs, or does not."""
     while True:
         program = random_program(GEOMETRY, rng)
-        taken = program.input
-        places = [layer.output for layer in program.layers if layer.output is not None]
-        hit = any(one.base < taken.base + taken.words and taken.base < one.base + one.words for one in places)
+        hit = any(layer.output.meets(program.input) for layer in program.layers if layer.output is not None)
         if hit == overwriting:
             return program

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from evenstep.compiler import Program
-from evenstep.spec import Dense
 from evenstep_golden.data import Images
 from evenstep_sim.web.classifier import Classification, Classifier
 
@@ -76,13 +75,10 @@ class Api:
 
 def _describe(program: Program, width: int, height: int, engine: str) -> dict[str, Any]:
     g, network = program.geometry, program.network
-    widths = {
-        layer.name: layer.thresholds.bits if isinstance(layer, Dense) and layer.thresholds else None
-        for layer in network.layers
-    }
+    types = network.types()
     return {
         "name": network.name,
-        "labels": list(network.labels) or [str(number) for number in range(program.layers[-1].descriptor.outputs)],
+        "labels": list(network.labels) or [str(number) for number in range(program.layers[-1].shape[0])],
         "width": width,
         "height": height,
         "multiply_accumulates": network.macs,
@@ -91,8 +87,8 @@ def _describe(program: Program, width: int, height: int, engine: str) -> dict[st
         "layers": [
             {
                 "name": layer.name,
-                "outputs": layer.descriptor.outputs,
-                "bits": widths[layer.name],
+                "outputs": types[layer.name].size,
+                "bits": types[layer.name].high.bit_length() if layer.output else None,
                 "readable": layer is program.layers[-1] or not layer.overwritten,
             }
             for layer in program.layers

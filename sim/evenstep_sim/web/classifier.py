@@ -175,5 +175,6 @@ class Classifier:
 
 
 def _compare(name: str, expected: np.ndarray, codes: np.ndarray) -> LayerResult:
+    expected, codes = expected.ravel(), codes.ravel()
     wrong = np.flatnonzero(expected != codes)
     return LayerResult(name, codes, tuple(Difference(int(n), int(expected[n]), int(codes[n])) for n in wrong))

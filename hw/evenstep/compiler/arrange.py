@@ -1,0 +1,147 @@
+"""Arrangement of a layer's weights over the words that the array reads."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evenstep.compiler.layout import Layout
+from evenstep.spec.conv import Conv
+from evenstep.spec.encoding import Encoding
+from evenstep.spec.geometry import Geometry
+from evenstep.spec.layer import Dense
+from evenstep.spec.piecewise import PiecewiseEncoding
+from evenstep.spec.pool import MaxPool
+from evenstep.spec.program import MAX_PASS_STEPS
+from evenstep.spec.window import MAX_WINDOW_WORDS, Window
+
+__all__ = ["Arrangement", "arrange_weights", "pool_window"]
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """A layer of weights as the array runs it.
+
+    Parameters
+    ----------
+    flat : Dense
+        The same weights, in the order in which lanes meet them: of a convolution, place by place, and in each the
+        lanes of its words. Lanes that hold no channel, or one of another group, have weight 0.
+    live : int
+        Lanes that an output can meet activations in.
+    window : Window
+        How to walk over the picture; `padding_base` is for the caller.
+    """
+
+    flat: Dense
+    live: int
+    window: Window
+
+    @property
+    def steps(self) -> int:
+        """Words that an output takes in."""
+        return self.window.words * self.window.places
+
+
+def arrange_weights(layer: Dense | Conv, source: Layout, geometry: Geometry) -> Arrangement:
+    """Arrange `layer` for activations that lie as `source` says.
+
+    Raises
+    ------
+    ValueError
+        A window is larger than a pass can be.
+    """
+    if isinstance(layer, Conv):
+        return _arrange_conv(layer, source, geometry)
+    codes = layer.codes
+    if source.size != (1, 1):
+        # What a vector has channel by channel, memory has pixel by pixel.
+        codes = codes.reshape(layer.outputs, source.channels, -1).transpose(0, 2, 1)
+        missing = -source.channels % source.lanes
+        codes = np.pad(codes, ((0, 0), (0, 0), (0, missing)), constant_values=_fill(layer.encoding))
+        codes = codes.reshape(layer.outputs, -1)
+    window = Window(words=min(source.stride, MAX_WINDOW_WORDS), pixel_words=source.pixel_words)
+    return Arrangement(replace(layer, codes=codes), layer.inputs, window)
+
+
+def pool_window(layer: MaxPool, source: Layout) -> Window:
+    """Window of a maximum: its tiles are the words of a pixel. Padding is 0, which is never larger than a code."""
+    return Window(
+        words=1,
+        pixel_words=source.pixel_words,
+        kernel=layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding[:2],
+        input_size=source.size,
+        output_size=layer.output_shape(source.shape)[1:],  # type: ignore[arg-type]
+        tile_words=1,
+    )
+
+
+def _fill(encoding: Encoding | PiecewiseEncoding) -> int:
+    """A code that a lane may have where activations are always 0: the smallest, so that sums seem no larger."""
+    return 0 if isinstance(encoding, PiecewiseEncoding) else encoding.min_code
+
+
+def _arrange_conv(layer: Conv, source: Layout, g: Geometry) -> Arrangement:
+    inputs, outputs = layer.inputs // layer.groups, layer.outputs // layer.groups
+    group = np.arange(layer.outputs) // outputs  # of each output
+    words, tile_words, tile_every = _tile_steps(group * inputs, (group + 1) * inputs, source, g)
+    if words * layer.kernel[0] * layer.kernel[1] > MAX_PASS_STEPS:
+        raise ValueError(
+            f"{layer.name} has windows of {words * layer.kernel[0] * layer.kernel[1]} words, more than the "
+            f"{MAX_PASS_STEPS} of a pass: generate the engine with more --lanes"
+        )
+    # Channel that each output meets in each lane of its words.
+    start = np.arange(layer.outputs) // g.columns // tile_every * tile_words * g.lanes
+    channel = start[:, None] + np.arange(words * g.lanes)
+    own = channel // inputs == group[:, None]
+    foreign = ~own & (channel < layer.inputs)
+    codes, encoding = _with_zero(layer) if foreign.any() else (layer.codes, layer.encoding)
+    # (outputs, inputs, height, width) -> (outputs, height, width, lanes)
+    taken = np.take_along_axis(codes.transpose(0, 2, 3, 1), (channel % inputs)[:, None, None, :], axis=3)
+    filled = np.where(foreign, _zero_code(encoding) if foreign.any() else 0, _fill(encoding))[:, None, None, :]
+    arranged = np.where(own[:, None, None, :], taken, filled)
+    flat = Dense(layer.name, arranged.reshape(layer.outputs, -1), encoding, layer.input_bits, layer.thresholds)
+    window = Window(
+        words=words,
+        pixel_words=source.pixel_words,
+        kernel=layer.kernel,
+        stride=layer.stride,
+        dilation=layer.dilation,
+        padding=layer.padding[:2],
+        input_size=source.size,
+        output_size=layer.output_shape(source.shape)[1:],  # type: ignore[arg-type]
+        tile_words=tile_words,
+        tile_every=tile_every,
+    )
+    return Arrangement(flat, layer.kernel[0] * layer.kernel[1] * min(words * g.lanes, layer.inputs), window)
+
+
+def _with_zero(layer: Conv) -> tuple[np.ndarray, Encoding | PiecewiseEncoding]:
+    """Codes and encoding of the layer's weights in which 0 has a code, as the odd levels have none."""
+    if isinstance(layer.encoding, PiecewiseEncoding) or layer.encoding.kind != "odd-level":
+        return layer.codes, layer.encoding
+    encoding = Encoding("symmetric", layer.encoding.bits + 1)
+    return encoding.encode(layer.weights()), encoding
+
+
+def _zero_code(encoding: Encoding | PiecewiseEncoding) -> int:
+    return int(encoding.pack(0, 0, 0) if isinstance(encoding, PiecewiseEncoding) else encoding.encode(0))
+
+
+def _tile_steps(first: np.ndarray, end: np.ndarray, source: Layout, g: Geometry) -> tuple[int, int, int]:
+    """Fewest words that tiles can read of a pixel, with steps of so many words after so many tiles.
+
+    `first` and `end` bound the channels of each output.
+    """
+    tiles = range(0, len(first), g.columns)
+    low = np.array([first[tile] for tile in tiles]) // g.lanes
+    high = -(-np.array([end[min(tile + g.columns, len(end)) - 1] for tile in tiles]) // g.lanes)
+    best = (source.pixel_words, 0, 1)
+    for every in range(1, min(len(low), g.lanes) + 1):
+        for step in range(1, int((high - low).max()) + 1):
+            start = np.arange(len(low)) // every * step
+            words = int((high - start).max())
+            if (start <= low).all() and words < best[0] and start[-1] + words <= source.pixel_words:
+                best = (words, step, every)
+    return best

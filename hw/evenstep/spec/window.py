@@ -1,0 +1,122 @@
+"""Windows: how a layer walks over a picture, as the compiler writes and the sequencer reads it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenstep.checks import check_int
+
+__all__ = ["MAX_PICTURE", "MAX_WINDOW_WORDS", "WINDOW_WORDS", "Window"]
+
+WINDOW_WORDS = 10
+#: Largest height and width of a picture.
+MAX_PICTURE = 2**12
+#: Most words that a window has in each of its places.
+MAX_WINDOW_WORDS = 2**12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Window that moves over a picture, whose pixels lie line by line in memory, each of `pixel_words` words.
+
+    A pass takes `words` words of each place in the window, place by place; then the window moves. Places beyond the
+    picture are read from words that lie elsewhere. The defaults are those of a layer on a vector: one place, one
+    position.
+
+    Ten words: bits 0-11 `words` - 1, 12-15 kernel width - 1, 16-27 `tile_every` - 1; input width - 1 (0-11), height - 1
+    (12-23) and left padding (24-31); output width - 1, height - 1 and top padding likewise; number of positions;
+    stride across (0-4) and down (5-9), dilation across (10-14) and down (15-19); words from place to place across, and
+    down; from position to position across, and down; bits 0-11 `tile_words`, 12-31 `padding_base`. The number of steps
+    of a pass says how many lines of places a window has.
+
+    Parameters
+    ----------
+    words, pixel_words : int
+        Words read of a place, and words from a pixel to the next.
+    kernel : tuple of int
+        Height and width, 1 to 16.
+    stride, dilation : tuple of int
+        Down, across; 1 to 16.
+    padding : tuple of int
+        Lines at the top, columns on the left; 0 to 255.
+    input_size, output_size : tuple of int
+        Height and width of the picture, and of the positions; up to `MAX_PICTURE`.
+    tile_words, tile_every : int
+        The window moves on by `tile_words` words after every `tile_every` tiles, within the pixel: where tiles of
+        outputs take different channels.
+    padding_base : int
+        Where words lie that places beyond the picture are read from.
+    """
+
+    words: int
+    pixel_words: int = 1
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    input_size: tuple[int, int] = (1, 1)
+    output_size: tuple[int, int] = (1, 1)
+    tile_words: int = 0
+    tile_every: int = 1
+    padding_base: int = 0
+
+    @property
+    def positions(self) -> int:
+        """Positions of the window."""
+        return self.output_size[0] * self.output_size[1]
+
+    @property
+    def places(self) -> int:
+        """Places in the window."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def origin(self) -> int:
+        """Words from the picture's first to where the window begins: none, or negative where it is padded."""
+        return -(self.padding[0] * self.input_size[1] + self.padding[1]) * self.pixel_words
+
+    def steps(self, line: int, column: int, tile: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the steps of a pass find their words, at a position and for a tile: the golden function of walkers.
+
+        Returns
+        -------
+        words, inside : arrays of int64 and of bool, shape (places * words,)
+            Words from where the window begins at its first position; of places beyond the picture, which are not
+            `inside`, from memory's first word.
+        """
+        down, across, word = np.unravel_index(np.arange(self.places * self.words), (*self.kernel, self.words))
+        y = line * self.stride[0] - self.padding[0] + down * self.dilation[0]
+        x = column * self.stride[1] - self.padding[1] + across * self.dilation[1]
+        inside = (y >= 0) & (y < self.input_size[0]) & (x >= 0) & (x < self.input_size[1])
+        word = word + tile // self.tile_every * self.tile_words
+        pixel = (y * self.input_size[1] + x) * self.pixel_words
+        return np.where(inside, pixel - self.origin, self.padding_base) + word, inside
+
+    def encode(self) -> list[int]:
+        """The ten words; `ValueError` for what they cannot hold."""
+        check_int("Words of a place", self.words, 1, MAX_WINDOW_WORDS)
+        check_int("Tiles between steps", self.tile_every, 1, 2**12)
+        check_int("Words of a tile's step", self.tile_words, 0, 2**12 - 1)
+        check_int("Padding base", self.padding_base, 0, 2**20 - 1)
+        for name, limit in (("kernel", 16), ("stride", 16), ("dilation", 16)):
+            for value in getattr(self, name):
+                check_int(f"Window's {name}", value, 1, limit)
+        for value in self.padding:
+            check_int("Window's padding", value, 0, 255)
+        for value in (*self.input_size, *self.output_size):
+            check_int("Height and width of a picture", value, 1, MAX_PICTURE)
+        line_words = self.input_size[1] * self.pixel_words
+        check_int("Words of a picture", self.input_size[0] * line_words, 1, 2**20)
+        down, across = self.stride
+        return [
+            self.words - 1 | self.kernel[1] - 1 << 12 | self.tile_every - 1 << 16,
+            self.input_size[1] - 1 | self.input_size[0] - 1 << 12 | self.padding[1] << 24,
+            self.output_size[1] - 1 | self.output_size[0] - 1 << 12 | self.padding[0] << 24,
+            self.positions,
+            across | down << 5 | self.dilation[1] << 10 | self.dilation[0] << 15,
+            self.dilation[1] * self.pixel_words,
+            self.dilation[0] * line_words,
+            across * self.pixel_words,
+            down * line_words,
+            self.tile_words | self.padding_base << 12,
+        ]

@@ -1,0 +1,49 @@
+"""Networks on pictures, compiled: what the images compute, by themselves, is what the network does."""
+
+import numpy as np
+import pytest
+
+from evenstep.compiler import compile_network
+from evenstep.spec import Geometry
+from evenstep_sim.networks import random_network
+from tests.hw.engine_model import run_images
+
+GEOMETRY = Geometry(
+    columns=4,
+    lanes=8,
+    convolution=True,
+    max_weight_bits=6,
+    max_passes=64,
+    act_depth=2**16,
+    weight_depth=2**16,
+    accumulator_bits=31,
+)
+GEOMETRIES = {
+    "square": GEOMETRY,
+    "more columns than lanes": GEOMETRY.replace(columns=8, lanes=3),
+    "one column": GEOMETRY.replace(columns=1, lanes=16),
+    "bit-serial": GEOMETRY.replace(weight_bits=1, act_bits=1, output_bits=3, max_weight_bits=5, max_passes=256),
+    "wide codes": GEOMETRY.replace(weight_bits=3, act_bits=4, output_bits=4, max_weight_bits=6),
+    "odd sizes": GEOMETRY.replace(columns=3, lanes=5, rescale=True),
+}
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_images_compute_random_networks(name: str) -> None:
+    geometry = GEOMETRIES[name]
+    kinds = set()
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        try:
+            program = compile_network(random_network(geometry, rng), geometry)
+        except ValueError as error:
+            # Some are too large; none is refused for what it is.
+            assert "generate it with" in str(error) or "any engine's accumulators" in str(error), error
+            continue
+        kinds |= {type(layer).__name__ for layer in program.network.layers}
+        network = program.network
+        for inputs in rng.integers(0, 2**network.input_bits, (3, network.inputs)):
+            found, expected = run_images(program, inputs), program.boundaries(inputs)
+            for layer, one, other in zip(program.layers, found, expected, strict=True):
+                np.testing.assert_array_equal(one, other, err_msg=f"seed {seed}, {layer.name}")
+    assert kinds >= {"Conv", "SumPool", "MultiThreshold", "Dense", "MaxPool"}

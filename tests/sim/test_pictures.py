@@ -1,0 +1,98 @@
+"""Convolutional networks on one compiled engine: every integer, every cycle, no engine generated anew."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evenstep.compiler import Program, compile_network
+from evenstep.generate import generate_block
+from evenstep.host import Engine
+from evenstep.spec import Geometry, Network
+from evenstep_golden import reference
+from evenstep_golden.frontend import import_model
+from evenstep_golden.lower import lower
+from evenstep_sim.virtual import VerilatedTransport, build_engine
+from tests.golden.brevitas_models import SHAPE, convolutional, export, trained
+from tests.golden.networks import quantized
+
+GEOMETRY = Geometry(
+    rows=2,
+    columns=8,
+    lanes=16,
+    convolution=True,
+    rescale=True,
+    max_weight_bits=4,
+    max_passes=32,
+    program_depth=512,
+    weight_depth=2**14,
+    act_depth=2**13,
+    threshold_depth=2048,
+    accumulator_bits=24,
+)
+
+
+@pytest.fixture(scope="module")
+def executable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("engine")
+    manifest = generate_block("engine", GEOMETRY, folder)
+    return build_engine(folder / f"{manifest.module}.json")
+
+
+def compiled(name: str, shape: tuple[int, int, int]) -> Program:
+    """A 2-bit network with random parameters."""
+    model = quantized(name, "n2uq:2", "n2uq:2", shape=shape, pictures=8, passes=2)
+    return compile_network(lower(model), GEOMETRY)
+
+
+def random_pixels(network: Network, count: int) -> np.ndarray:
+    """Input codes, shape (count, inputs); the first picture is white."""
+    pixels = np.random.default_rng(7).integers(0, 2**network.input_bits, (count, network.inputs))
+    pixels[0] = 2**network.input_bits - 1
+    return pixels
+
+
+def assert_equal_on_engine(executable: Path, program: Program, pixels: np.ndarray) -> None:
+    """No differing integer at any boundary that can be read, and the predicted cycles each time."""
+    network = program.network
+    expected = dict(
+        zip((layer.name for layer in network.layers), reference.run(network, pixels), strict=True),
+    )
+    with Engine(VerilatedTransport(executable), GEOMETRY) as engine:
+        engine.load(program)
+        found = engine.boundaries(pixels)
+        assert engine.cycles == program.cycles * engine.runs
+    for name, integers in found.items():
+        np.testing.assert_array_equal(integers, expected[name], err_msg=name)
+    assert program.layers[-1].name in found
+
+
+def test_strided_convolutions(executable: Path) -> None:
+    program = compiled("cnn", (1, 28, 28))
+    assert not any(layer.overwritten for layer in program.layers), "every boundary can be read after a run"
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 20))
+
+
+def test_depthwise(executable: Path) -> None:
+    program = compiled("ds-cnn", (1, 28, 28))
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 2))
+
+
+def test_cnv(executable: Path) -> None:
+    """FINN's CNV on 32 x 32 pictures: its array is busy for nine cycles of ten, weighted by multiply-accumulates."""
+    program = compiled("cnv", (3, 32, 32))
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 2))
+    _, *layers = [layer.cycles for layer in program.layers]  # a first layer of 3 channels leaves 13 of 16 lanes idle
+    work = [layer.useful * layer.total for layer in layers]
+    assert sum(share * layer.useful for share, layer in zip(work, layers, strict=True)) / sum(work) >= 0.9
+
+
+def test_model_of_brevitas(executable: Path, tmp_path: Path) -> None:
+    """From Brevitas' own export to the engine: padding that is not 0, a depthwise layer, logits rescaled."""
+    torch.manual_seed(2)
+    imported = import_model(export(trained(convolutional(2)), tmp_path / "model.onnx"))
+    inputs = np.random.default_rng(3).random((20, *SHAPE), np.float32)
+    assert_equal_on_engine(
+        executable, compile_network(imported.network, GEOMETRY), imported.encode(inputs).reshape(20, -1)
+    )

@@ -70,11 +70,12 @@ def test_area_is_within_a_quarter(block: str, geometry: Geometry, tmp_path: Path
 
 def test_parts_are_those_that_there_are() -> None:
     parts = {"array", "drain", "thresholds", "packer", "sequencer", "link"}
-    for geometry, combines in (
-        (Geometry(), False),
-        (DECODED, False),
-        (SUMS, True),
-        (DECODED.replace(rescale=True), True),
+    for geometry, more in (
+        (Geometry(), set()),
+        (DECODED, set()),
+        (SUMS, {"combiner"}),
+        (DECODED.replace(rescale=True), {"combiner"}),
+        (Geometry(convolution=True), {"pooler"}),
     ):
         estimate = estimate_area(geometry)
-        assert set(estimate.luts) == set(estimate.flip_flops) == (parts | {"combiner"} if combines else parts)
+        assert set(estimate.luts) == set(estimate.flip_flops) == parts | more

@@ -28,8 +28,10 @@ class AreaEstimate:
 
 
 def estimate_area(geometry: Geometry) -> AreaEstimate:
-    """Area of the parts of an engine of `geometry`."""
+    """Area of the parts of an engine of `geometry`; `ValueError` for counters that no formula is there for."""
     g = geometry
+    if g.counter != "portable":
+        raise ValueError(f"Area can be estimated for the counter 'portable' alone, not {g.counter!r}: synthesize it")
     accumulator, total, result = g.accumulator_bits, g.sum_bits, g.result_bits
     act_sum = _counter_luts(g.lanes, 1, g.act_bits) + 2 * accumulator
     act_sums = 0 if g.encoding == "unsigned" else g.rows
@@ -56,6 +58,15 @@ def estimate_area(geometry: Geometry) -> AreaEstimate:
         "sequencer": 240,
         "link": 415,
     }
+    if g.convolution:
+        # The walker's loops, most of which hold an address; maxima compare and choose.
+        address_bits = (g.act_depth - 1).bit_length()
+        luts["sequencer"] += 530 + 18 * address_bits
+        flip_flops["sequencer"] += 260 + 17 * address_bits
+        luts["pooler"], flip_flops["pooler"] = (
+            2 * g.rows * g.act_word_bits,
+            g.rows * g.act_word_bits + address_bits + 2,
+        )
     if g.combines:
         luts["combiner"], flip_flops["combiner"] = _combiner(g)
     return AreaEstimate(luts, flip_flops)

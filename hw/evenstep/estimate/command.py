@@ -8,7 +8,9 @@ from rich.table import Table
 
 from evenstep.compiler import Program, compile_network
 from evenstep.estimate.area import estimate_area
+from evenstep.gateware.engine import host_words
 from evenstep.generate.options import geometry_options
+from evenstep.link.protocol import Region
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry
 
@@ -22,10 +24,16 @@ def estimate(network: Path | None, geometry: Geometry) -> None:
     """Print memory and a first area figure of an engine and, for a NETWORK file, its exact cycles."""
     console = Console()
     console.print(_memory_table(geometry))
-    console.print(_area_table(geometry))
+    if geometry.counter == "portable":
+        console.print(_area_table(geometry))
+    else:
+        console.print(
+            f"Area of an engine with {geometry.counter} counters is not estimated: evenstep synthesize tells it"
+        )
     if network is not None:
         program = compile_network(read_network(network), geometry)
         console.print(_cycle_table(program))
+        console.print(_fill_table(program))
         console.print(
             f"{program.cycles:,} cycles a run ({geometry.rows} input vectors at once), exactly; "
             f"{program.useful:.1%} of all lane cycles do useful work"
@@ -57,16 +65,31 @@ def _area_table(geometry: Geometry) -> Table:
 
 
 def _cycle_table(program: Program) -> Table:
-    table = _right_aligned("Cycles", "layer", "shape", "passes", "array steps", "stalls", "cycles", "useful")
-    for layer, compiled in zip(program.network.dense_chain(), program.layers, strict=True):
+    table = _right_aligned("Cycles", "layer", "gives", "passes", "array steps", "stalls", "cycles", "useful", "limit")
+    for compiled in program.layers:
         cycles = compiled.cycles
         table.add_row(
-            layer.name,
-            f"{layer.inputs} x {layer.outputs}",
+            compiled.name,
+            " x ".join(map(str, compiled.shape)),
             str(len(compiled.descriptor.passes)),
             f"{cycles.steps:,}",
             f"{cycles.stalls:,}",
             f"{cycles.total:,}",
             f"{cycles.useful:.1%}",
+            cycles.limit,
         )
+    return table
+
+
+def _fill_table(program: Program) -> Table:
+    """How full the network makes each memory."""
+    g = program.geometry
+    table = _right_aligned("Memory that the network takes", "memory", "host words", "of", "share")
+    sizes = host_words(g)
+    used = {region: len(words) for region, words in program.images.items()}
+    ends = [program.input, *(layer.output for layer in program.layers if layer.output)]
+    used[Region.ACTIVATIONS] = program.host_address(Region.ACTIVATIONS, max(place.end for place in ends))
+    sizes[Region.ACTIVATIONS] = program.host_address(Region.ACTIVATIONS, g.act_depth)
+    for region, words in used.items():
+        table.add_row(region.name.lower(), f"{words:,}", f"{sizes[region]:,}", f"{words / sizes[region]:.0%}")
     return table

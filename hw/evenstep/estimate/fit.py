@@ -1,0 +1,140 @@
+"""Fitting: the engine that a network needs, for a rate of frames or within an area."""
+
+import itertools
+from dataclasses import dataclass
+
+from evenstep.checks import check_int
+from evenstep.compiler import Program, compile_network
+from evenstep.estimate.area import estimate_area
+from evenstep.spec import Geometry, Network
+from evenstep.spec.layer import Weighted
+
+__all__ = ["Fit", "fit_area", "fit_rate", "sized_geometry"]
+
+_ROWS = (1, 2, 4, 8, 16)
+_COLUMNS = (1, 2, 4, 8, 16, 32)
+_LANES = (4, 8, 16, 32, 64)
+#: Parameters as large as can be, in which every network finds room.
+_ROOM = {
+    "program_depth": 2**16,
+    "weight_depth": 2**20,
+    "threshold_depth": 2**16,
+    "result_depth": 2**16,
+    "constant_depth": 2**16,
+    "act_depth": 2**20,
+    "max_passes": 256,
+    "accumulator_bits": 31,
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An engine for a network.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Sized for it.
+    program : Program
+        The network, compiled for an engine of these R, C and K.
+    """
+
+    geometry: Geometry
+    program: Program
+
+    @property
+    def luts(self) -> int:
+        """LUT4s, as `estimate_area` counts them; memories left out."""
+        return sum(estimate_area(self.geometry).luts.values())
+
+    @property
+    def memory_bits(self) -> int:
+        """Bits of all memories."""
+        return sum(self.geometry.memory_bits.values())
+
+    def frames(self, clock_hz: int) -> float:
+        """Frames a second: R in a run."""
+        return self.geometry.rows * clock_hz / self.program.cycles
+
+
+def sized_geometry(network: Network, base: Geometry) -> Fit:
+    """`base` with depths, passes and accumulators as small as `network` allows."""
+    program = compile_network(network, base.replace(**_ROOM))
+    least = {"program_depth": 16, "max_passes": 1, "accumulator_bits": 4}
+    needs = {name: max(least.get(name, 2), needed) for name, needed in program.needs.items()}
+    return Fit(base.replace(**needs), program)
+
+
+def _candidates(network: Network, base: Geometry) -> list[Geometry]:
+    """Arrays of every size, the smallest by area first."""
+    pictures = any(not isinstance(layer, Weighted) or layer.codes.ndim > 2 for layer in network.layers)
+    convolution = base.convolution or (pictures and len(network.input_shape) == 3)
+    arrays = [
+        base.replace(rows=rows, columns=columns, lanes=lanes, convolution=convolution)
+        for rows, columns, lanes in itertools.product(_ROWS, _COLUMNS, _LANES)
+        if lanes >= base.output_digits
+    ]
+    return sorted(arrays, key=lambda one: (sum(estimate_area(one).luts.values()), one.rows))
+
+
+def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int) -> Fit:
+    """The smallest engine, by estimated area, that makes so many frames a second.
+
+    Parameters
+    ----------
+    network : Network
+        What it is to run.
+    base : Geometry
+        Precision, encoding and style; R, C, K and depths are chosen.
+    frames, clock_hz : int
+        Frames a second, and its clock.
+
+    Raises
+    ------
+    ValueError
+        None of those tried is fast enough, or the network cannot run on any for another reason.
+    """
+    check_int("Frames a second", frames, 1)
+    check_int("Clock", clock_hz, 1)
+    for array in _candidates(network, base):
+        # Not even with every lane in use: needs no compiling to be seen.
+        if array.rows * array.columns * array.lanes * clock_hz < network.macs * frames:
+            continue
+        fit = sized_geometry(network, array)
+        if fit.frames(clock_hz) >= frames:
+            return fit
+    raise ValueError(
+        f"Frames a second must be at most what {_ROWS[-1]} x {_COLUMNS[-1]} x {_LANES[-1]} lanes make of "
+        f"{network.name} at {clock_hz} Hz, not {frames}"
+    )
+
+
+def fit_area(network: Network, base: Geometry, *, luts: int, memory_bits: int, clock_hz: int) -> Fit:
+    """The engine that makes most frames a second of those with at most so many LUTs and bits of memory.
+
+    Parameters as those of `fit_rate`. Of equally fast ones the smallest is taken.
+
+    Raises
+    ------
+    ValueError
+        None is as small.
+    """
+    check_int("LUTs", luts, 1)
+    check_int("Memory bits", memory_bits, 1)
+    best: Fit | None = None
+    # The largest first: what has fewer lanes than the best keeps busy cannot be better.
+    for array in reversed(_candidates(network, base)):
+        if sum(estimate_area(array).luts.values()) > luts:
+            continue
+        most = array.rows * array.columns * array.lanes * clock_hz / network.macs
+        if best is not None and most <= best.frames(clock_hz):
+            continue
+        fit = sized_geometry(network, array)
+        if fit.memory_bits <= memory_bits and (best is None or fit.frames(clock_hz) >= best.frames(clock_hz)):
+            best = fit
+    if best is None:
+        raise ValueError(
+            f"{network.name} must find an engine of at most {luts} LUTs and {memory_bits} bits of memory, which there "
+            "is none of: allow more, or quantize it to fewer bits"
+        )
+    return best

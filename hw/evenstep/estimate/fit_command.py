@@ -1,0 +1,61 @@
+"""`evenstep fit`: the engine for a network, for a rate of frames or within an area."""
+
+import shlex
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from evenstep.estimate.fit import Fit, fit_area, fit_rate
+from evenstep.generate.options import geometry_options
+from evenstep.qonnx import read_network
+from evenstep.spec import PRESETS, Geometry
+
+__all__ = ["fit"]
+
+
+@click.command()
+@click.argument("network", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--clock", type=float, default=25.0, show_default=True, help="Of the engine, in MHz.")
+@click.option("--frames", type=int, help="Frames a second: the smallest engine that makes them.")
+@click.option("--luts", type=int, help="LUTs, memories left out: the fastest engine that has no more.")
+@click.option("--memory", type=int, default=3744, show_default=True, help="With --luts: Kbit of memory, at most.")
+@geometry_options
+def fit(network: Path, clock: float, frames: int | None, luts: int | None, memory: int, geometry: Geometry) -> None:
+    """Choose an engine for a NETWORK file: R, C, K, and every depth.
+
+    The other options of `evenstep generate` are taken as they are given. Cycles are exact, LUTs are estimated; the
+    command that generates the engine is printed. The default memory is that of an ECP5-85F's block RAMs.
+    """
+    if (frames is None) == (luts is None):
+        raise click.UsageError("One of --frames and --luts must be given: what to be fast enough for, or to fit into")
+    read = read_network(network)
+    clock_hz = round(clock * 1e6)
+    console = Console()
+    with console.status("Trying engines, the smallest first" if frames else "Trying engines, the largest first"):
+        if frames is not None:
+            found = fit_rate(read, geometry, frames=frames, clock_hz=clock_hz)
+        else:
+            assert luts is not None
+            found = fit_area(read, geometry, luts=luts, memory_bits=memory * 1024, clock_hz=clock_hz)
+    g = found.geometry
+    console.print(
+        f"{g.rows} x {g.columns} x {g.lanes} lanes: {found.program.cycles:,} cycles for {g.rows} frames, "
+        f"{found.frames(clock_hz):,.0f} frames a second at {clock:g} MHz; {found.program.useful:.1%} of lane cycles "
+        f"useful; about {found.luts:,} LUT4s and {found.memory_bits / 1024:,.0f} Kbit of memory",
+        highlight=False,
+        soft_wrap=True,
+    )
+    click.echo(_command(found))
+
+
+def _command(found: Fit) -> str:
+    """What generates the engine: every parameter that is not the default."""
+    default = PRESETS["default"].to_dict()
+    words = ["evenstep", "generate"]
+    for name, value in found.geometry.to_dict().items():
+        if value == default[name]:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        words += [option] if value is True else [option, str(value)]
+    return shlex.join(words)

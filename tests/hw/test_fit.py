@@ -1,0 +1,81 @@
+"""Engines for a network: fast enough and no larger, or small enough and as fast as can be."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from evenstep.compiler import compile_network
+from evenstep.estimate.fit import fit_area, fit_rate, sized_geometry
+from evenstep.estimate.fit_command import fit
+from evenstep.generate.command import generate
+from evenstep.spec import Geometry
+from evenstep_golden.sample import network_path, sample_network
+from evenstep_sim.networks import random_network
+
+CLOCK = 25_000_000
+
+
+def test_rate_is_reached_by_the_smallest() -> None:
+    network = sample_network()
+    found = fit_rate(network, Geometry(), frames=5000, clock_hz=CLOCK)
+    assert found.frames(CLOCK) >= 5000
+    assert compile_network(network, found.geometry).cycles == found.program.cycles
+    slower = fit_rate(network, Geometry(), frames=500, clock_hz=CLOCK)
+    assert slower.luts < found.luts and slower.frames(CLOCK) >= 500
+
+
+def test_area_is_kept_by_the_fastest() -> None:
+    network = sample_network()
+    small = fit_area(network, Geometry(), luts=6000, memory_bits=2**20, clock_hz=CLOCK)
+    large = fit_area(network, Geometry(), luts=20_000, memory_bits=2**20, clock_hz=CLOCK)
+    assert small.luts <= 6000 and large.luts <= 20_000
+    assert small.memory_bits <= 2**20
+    assert large.frames(CLOCK) > small.frames(CLOCK)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_depth_is_needed(seed: int) -> None:
+    """A sized engine runs the network, and with a word, a pass or a bit less it is refused."""
+    base = Geometry(columns=3, lanes=5, convolution=True, max_weight_bits=6, rescale=bool(seed % 2))
+    network = random_network(base, np.random.default_rng(seed))
+    geometry = sized_geometry(network, base).geometry
+    compile_network(network, geometry)
+    for name in ("weight_depth", "threshold_depth", "act_depth", "max_passes", "accumulator_bits"):
+        value = getattr(geometry, name)
+        if value > {"max_passes": 1, "accumulator_bits": 4}.get(name, 2):
+            with pytest.raises(ValueError, match=rf"generate it with --{name.replace('_', '-')} {value}$"):
+                compile_network(network, geometry.replace(**{name: value - 1}))
+
+
+def test_command_prints_what_generates_the_engine(tmp_path: Path) -> None:
+    result = CliRunner().invoke(fit, [str(network_path()), "--frames", "3000"], catch_exceptions=False)
+    assert result.exit_code == 0
+    text, command = result.output.strip().splitlines()
+    assert "frames a second at 25 MHz" in text
+    name, action, *options = shlex.split(command)
+    assert (name, action) == ("evenstep", "generate")
+    result = CliRunner().invoke(generate, [*options, "--output", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    result = CliRunner().invoke(fit, [str(network_path()), "--luts", "9000"], catch_exceptions=False)
+    assert result.exit_code == 0 and "LUT4s" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "One of --frames and --luts must be given"),
+        (["--frames", "1", "--luts", "1"], "One of --frames and --luts must be given"),
+        (["--frames", "0"], "Frames a second must be a positive integer, not 0"),
+        (["--frames", "99999999"], "Frames a second must be at most what 16 x 32 x 64 lanes make of"),
+        (["--luts", "100"], "must find an engine of at most 100 LUTs"),
+        (["--frames", "1", "--clock", "0"], "Clock must be a positive integer, not 0"),
+        (["--frames", "1", "--counter", "ecp5"], "Area can be estimated for the counter 'portable' alone, not 'ecp5'"),
+    ],
+)
+def test_bad_input(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(fit, [str(network_path()), *arguments])
+    assert result.exit_code != 0
+    assert message in (result.output + str(result.exception))

@@ -84,7 +84,9 @@ class _Verilator(_OwnEnvironment, cocotb_runner.Verilator):
         return [[str(self.build_dir / self.product), *self.test_args, *self.plusargs]]
 
 
-def run_manifest(manifest_path: Path, *, simulator: str = "verilator", seed: int = 1) -> tuple[BenchResult, ...]:
+def run_manifest(
+    manifest_path: Path, *, simulator: str = "verilator", seed: int = 1, bench: str = ""
+) -> tuple[BenchResult, ...]:
     """Run the bench of a generated block on its Verilog.
 
     The build is kept and reused while Verilog and simulator are the same.
@@ -97,6 +99,8 @@ def run_manifest(manifest_path: Path, *, simulator: str = "verilator", seed: int
         One of `evenstep_sim.simulators.SIMULATORS`.
     seed : int
         Seed of all stimulus, 0 to 2**31 - 1.
+    bench : str
+        Module of cocotb tests. Left out: the block's own.
 
     Raises
     ------
@@ -115,7 +119,7 @@ def run_manifest(manifest_path: Path, *, simulator: str = "verilator", seed: int
             f"{verilog} must be the file that {manifest_path.name} describes, but has another checksum: "
             "generate both anew"
         )
-    return run_sources(manifest_path, [verilog], simulator=simulator, seed=seed)
+    return run_sources(manifest_path, [verilog], simulator=simulator, seed=seed, bench=bench)
 
 
 def run_sources(
@@ -125,6 +129,7 @@ def run_sources(
     simulator: str,
     seed: int = 1,
     defines: Mapping[str, str] | None = None,
+    bench: str = "",
 ) -> tuple[BenchResult, ...]:
     """Run the bench of a manifest on `sources` in place of its Verilog, a netlist with cell models for one.
 
@@ -140,7 +145,7 @@ def run_sources(
         crash = ""
         try:
             runner.test(
-                test_module=f"evenstep_sim.benches.{manifest.block.replace('-', '_')}",
+                test_module=bench or f"evenstep_sim.benches.{manifest.block.replace('-', '_')}",
                 hdl_toplevel=manifest.module,
                 hdl_toplevel_lang="verilog",
                 build_dir=folder,

@@ -71,7 +71,7 @@ def test_files_without_our_key_are_read_by_their_data_types(
     assert annotation.quant_parameter_tensor_names[0].value == datatype
     del annotation.quant_parameter_tensor_names[1]
     (tmp_path / "n.onnx").write_bytes(model.SerializeToString())
-    (layer,) = read_network(tmp_path / "n.onnx").dense_chain()
+    (layer,) = read_network(tmp_path / "n.onnx").layers
     assert isinstance(layer.encoding, Encoding)
     assert str(layer.encoding) == encoding
     assert layer.encoding.decode(layer.codes).tolist() == [values]

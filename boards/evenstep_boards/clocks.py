@@ -3,7 +3,7 @@ both are stable."""
 
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal, Value
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
@@ -69,8 +69,8 @@ def ice40_pll(source: int, wanted: int) -> tuple[int, int]:
     raise ValueError(f"Clock must be one that the PLL makes of {source} Hz, not {wanted} Hz")
 
 
-class Ecp5Clock(Elaboratable):
-    """Clock of a frequency that a PLL of an ECP5 makes from the platform's default clock.
+class _PLLClock(Elaboratable):
+    """Clock of a frequency that a PLL makes from the platform's default clock.
 
     Parameters
     ----------
@@ -83,9 +83,23 @@ class Ecp5Clock(Elaboratable):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        divisor, multiplier, output = ecp5_pll(int(platform.default_clk_frequency), self.frequency)
         m.submodules.pin = pin = io.Buffer(io.Direction.Input, platform.request(platform.default_clk, dir="-"))
         clock, locked = Signal(), Signal()
+        self.add_pll(m, platform, pin.i, clock, locked)
+        m.d.comb += ClockSignal().eq(clock)
+        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
+        return m
+
+    def add_pll(self, m: Module, platform: Any, pin: Value, clock: Signal, locked: Signal) -> None:
+        """Add the PLL between `pin` and `clock`."""
+        raise NotImplementedError
+
+
+class Ecp5Clock(_PLLClock):
+    """Clock from a PLL of an ECP5; see `_PLLClock`."""
+
+    def add_pll(self, m: Module, platform: Any, pin: Value, clock: Signal, locked: Signal) -> None:
+        divisor, multiplier, output = ecp5_pll(int(platform.default_clk_frequency), self.frequency)
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=str(platform.default_clk_frequency / 1e6),
@@ -104,7 +118,7 @@ class Ecp5Clock(Elaboratable):
             p_FEEDBK_PATH="CLKOP",
             p_CLKI_DIV=divisor,
             p_CLKFB_DIV=multiplier,
-            i_CLKI=pin.i,
+            i_CLKI=pin,
             i_CLKFB=clock,
             i_RST=0,
             i_STDBY=0,
@@ -118,9 +132,6 @@ class Ecp5Clock(Elaboratable):
             o_CLKOP=clock,
             o_LOCK=locked,
         )
-        m.d.comb += ClockSignal().eq(clock)
-        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
-        return m
 
 
 def ecp5_pll(source: int, wanted: int) -> tuple[int, int, int]:
@@ -136,24 +147,12 @@ def ecp5_pll(source: int, wanted: int) -> tuple[int, int, int]:
     raise ValueError(f"Clock must be one that the PLL makes of {source} Hz, not {wanted} Hz")
 
 
-class GowinClock(Elaboratable):
-    """Clock of a frequency that an rPLL of a Gowin GW1N makes from the platform's default clock.
+class GowinClock(_PLLClock):
+    """Clock from an rPLL of a Gowin GW1N; see `_PLLClock`."""
 
-    Parameters
-    ----------
-    frequency : int
-        Hz; must be what the PLL can make exactly, or elaboration raises `ValueError`.
-    """
-
-    def __init__(self, frequency: int):
-        self.frequency = frequency
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
+    def add_pll(self, m: Module, platform: Any, pin: Value, clock: Signal, locked: Signal) -> None:
         source = int(platform.default_clk_frequency)
         divisor, multiplier, output = gowin_pll(source, self.frequency)
-        m.submodules.pin = pin = io.Buffer(io.Direction.Input, platform.request(platform.default_clk, dir="-"))
-        clock, locked = Signal(), Signal()
         m.submodules.pll = Instance(
             "rPLL",
             p_DEVICE=platform.family,
@@ -172,7 +171,7 @@ class GowinClock(Elaboratable):
             p_CLKOUT_BYPASS="false",
             p_CLKOUTP_BYPASS="false",
             p_CLKOUTD_BYPASS="false",
-            i_CLKIN=pin.i,
+            i_CLKIN=pin,
             i_CLKFB=Const(0),
             i_RESET=Const(0),
             i_RESET_P=Const(0),
@@ -185,9 +184,6 @@ class GowinClock(Elaboratable):
             o_CLKOUT=clock,
             o_LOCK=locked,
         )
-        m.d.comb += ClockSignal().eq(clock)
-        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
-        return m
 
 
 def gowin_pll(source: int, wanted: int) -> tuple[int, int, int]:
@@ -204,22 +200,11 @@ def gowin_pll(source: int, wanted: int) -> tuple[int, int, int]:
     raise ValueError(f"Clock must be one that the PLL makes of {source} Hz, not {wanted} Hz")
 
 
-class GateMateClock(Elaboratable):
-    """Clock of a frequency that a PLL of a GateMate makes from the platform's default clock.
+class GateMateClock(_PLLClock):
+    """Clock from a PLL of a GateMate, whose settings nextpnr finds, or says that there are none; see `_PLLClock`."""
 
-    Parameters
-    ----------
-    frequency : int
-        Hz; nextpnr finds the settings of the PLL, or says that there are none.
-    """
-
-    def __init__(self, frequency: int):
-        self.frequency = frequency
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        m.submodules.pin = pin = io.Buffer(io.Direction.Input, platform.request(platform.default_clk, dir="-"))
-        made, clock, locked = Signal(), Signal(), Signal()
+    def add_pll(self, m: Module, platform: Any, pin: Value, clock: Signal, locked: Signal) -> None:
+        made = Signal()
         m.submodules.pll = Instance(
             "CC_PLL",
             p_REF_CLK=str(platform.default_clk_frequency / 1e6),
@@ -229,7 +214,7 @@ class GateMateClock(Elaboratable):
             p_LOCK_REQ=1,
             p_CI_FILTER_CONST=2,
             p_CP_FILTER_CONST=4,
-            i_CLK_REF=pin.i,
+            i_CLK_REF=pin,
             i_USR_CLK_REF=Const(0),
             i_CLK_FEEDBACK=Const(0),
             i_USR_LOCKED_STDY_RST=Const(0),
@@ -237,6 +222,3 @@ class GateMateClock(Elaboratable):
             o_USR_PLL_LOCKED=locked,
         )
         m.submodules.tree = Instance("CC_BUFG", i_I=made, o_O=clock)
-        m.d.comb += ClockSignal().eq(clock)
-        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
-        return m

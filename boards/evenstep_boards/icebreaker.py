@@ -3,7 +3,7 @@
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from evenstep.spec import PRESETS
-from evenstep_boards.board import NO_COLLISIONS, Board, Programmer
+from evenstep_boards.board import NO_COLLISIONS, Board, Programmer, openfpgaloader
 from evenstep_boards.clocks import Ice40Clock
 from evenstep_boards.spram import SpramMemory
 
@@ -33,10 +33,6 @@ ICEBREAKER = Board(
     },
     programmers=(
         Programmer(commands=("iceprog",), arguments=(), install="apt-get install fpga-icestorm"),
-        Programmer(
-            commands=("openFPGALoader", "openfpgaloader-cli"),
-            arguments=("-b", "ice40_generic", "-f"),
-            install="apt-get install openfpgaloader",
-        ),
+        openfpgaloader("ice40_generic"),
     ),
 )

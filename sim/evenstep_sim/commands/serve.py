@@ -1,7 +1,6 @@
 """`evenstep serve`: the virtual board, for people and programs without one."""
 
 import shlex
-import signal
 from pathlib import Path
 
 import click
@@ -50,8 +49,6 @@ def serve(network: Path | None, port: int | None, pty: bool, output: Path, geome
         endpoint.close()
         raise
     with EngineServer(engine, endpoint) as server:
-        # A terminal that closes, or a service manager, ends it as Ctrl-C does.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         command = ["evenstep", "run", server.target, "sample" if network is None else str(network), "sample"]
         click.echo(
             f"Engine of {geometry.rows} x {geometry.columns} x {geometry.lanes} lanes, configuration "

@@ -1,6 +1,5 @@
 """The demo page from the command line: the engine it talks to, and its life from start to Ctrl-C."""
 
-import signal
 from pathlib import Path
 
 from rich.console import Console
@@ -75,8 +74,6 @@ def serve_board(network: Network, images: Images, manifest: Path, target: str, *
 
 def _serve(server: DemoServer, classifier: Classifier, images: Images, name: str, console: Console) -> None:
     api = Api(classifier, images, name)
-    # A terminal that closes, or a service manager, ends it as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:

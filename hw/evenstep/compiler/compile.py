@@ -27,6 +27,7 @@ from evenstep.spec.program import (
     LayerDescriptor,
     PassDescriptor,
 )
+from evenstep.spec.tensor import TensorType
 from evenstep.spec.thresholds import Thresholds
 from evenstep.spec.window import Window
 
@@ -66,7 +67,7 @@ class _Compiler:
     def __init__(self, network: Network, operations: list[Operation], geometry: Geometry) -> None:
         self._network, self._geometry = network, geometry
         self._types = network.types()
-        self._layouts = _layouts(network, operations, geometry)
+        self._layouts = _layouts(self._types, operations, geometry)
         self._padding = _Padding(operations, self._layouts, geometry)
         self._places = self._place(operations)
         self._layers: list[CompiledLayer] = []
@@ -280,9 +281,8 @@ def _padding_code(operation: Operation) -> int:
     return operation.layer.padding_code if isinstance(operation.layer, Conv) else 0
 
 
-def _layouts(network: Network, operations: list[Operation], g: Geometry) -> dict[str, Layout]:
+def _layouts(types: Mapping[str, TensorType], operations: list[Operation], g: Geometry) -> dict[str, Layout]:
     """How codes lie: of the input, as a vector if none but fully connected layers take it, and of each operation."""
-    types = network.types()
     layouts = {}
     coded = [one.name for one in operations if isinstance(one.layer, MaxPool) or one.layer.thresholds is not None]
     for name in (INPUT, *coded):

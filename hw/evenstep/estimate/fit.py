@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from evenstep.checks import check_int
 from evenstep.compiler import Program, compile_network
 from evenstep.estimate.area import estimate_area
-from evenstep.spec import Geometry, Network
-from evenstep.spec.layer import Weighted
+from evenstep.spec import Conv, Geometry, MaxPool, Network, SumPool
 
 __all__ = ["Fit", "fit_area", "fit_rate", "sized_geometry"]
 
@@ -67,8 +66,7 @@ def sized_geometry(network: Network, base: Geometry) -> Fit:
 
 def _candidates(network: Network, base: Geometry) -> list[Geometry]:
     """Arrays of every size, the smallest by area first."""
-    pictures = any(not isinstance(layer, Weighted) or layer.codes.ndim > 2 for layer in network.layers)
-    convolution = base.convolution or (pictures and len(network.input_shape) == 3)
+    convolution = base.convolution or any(isinstance(layer, Conv | MaxPool | SumPool) for layer in network.layers)
     arrays = [
         base.replace(rows=rows, columns=columns, lanes=lanes, convolution=convolution)
         for rows, columns, lanes in itertools.product(_ROWS, _COLUMNS, _LANES)

@@ -3,9 +3,7 @@
 Unlike the other benches this one has a free-running clock, as cocotbext-axi needs it.
 """
 
-import os
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import cocotb
@@ -16,10 +14,9 @@ from cocotb.triggers import FallingEdge, RisingEdge, Timer
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamSink, AxiStreamSource
 
 from evenstep.axi.transport import AccessError, RegisterTransport
-from evenstep.generate import Manifest
 from evenstep.host import EngineClient
+from evenstep_sim.bench import ModuleBench
 from evenstep_sim.patterns import create_pattern
-from evenstep_sim.runner import MANIFEST_VARIABLE
 
 __all__ = ["AXIBench", "AXIBus"]
 
@@ -68,7 +65,7 @@ class _Watch:
         self.waits += not taken
 
 
-class AXIBench:
+class AXIBench(ModuleBench):
     """An engine behind AXI under test.
 
     Members
@@ -87,18 +84,9 @@ class AXIBench:
     """
 
     def __init__(self, dut: Any):
-        self.dut = dut
-        self.manifest = Manifest.read(Path(os.environ[MANIFEST_VARIABLE]))
-        self.geometry = self.manifest.geometry
-        self.rng = np.random.default_rng(cocotb.RANDOM_SEED)
-        #: Number of the cycle at hand.
-        self.cycle = 0
+        super().__init__(dut)
         self._violation = ""
-        conventions = self.manifest.conventions
-        self.clock = getattr(dut, conventions.clock)
-        self._reset = getattr(dut, conventions.reset)
-        self._low = conventions.reset_active == "low"
-        reset = {"reset": self._reset, "reset_active_level": not self._low}
+        reset = {"reset": self._reset, "reset_active_level": bool(self._reset_level)}
         self.lite: Any = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_control"), self.clock, **reset)
         # A word is one byte of 32 bits to these.
         self.source: Any = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), self.clock, byte_size=32, **reset)
@@ -110,7 +98,7 @@ class AXIBench:
     async def start(cls, dut: Any) -> Self:
         """A bench whose module was reset."""
         bench = cls(dut)
-        bench._reset.value = int(bench._low)
+        bench._reset.value = 1 - bench._reset_level
         Clock(bench.clock, _PERIOD_NS, "ns").start()
         cocotb.start_soon(bench._watch())
         await bench.reset()
@@ -119,9 +107,9 @@ class AXIBench:
     async def reset(self) -> None:
         """Reset the module."""
         await RisingEdge(self.clock)
-        self._reset.value = int(not self._low)
+        self._reset.value = self._reset_level
         await self.tick(_RESET_CYCLES)
-        self._reset.value = int(self._low)
+        self._reset.value = 1 - self._reset_level
         await self.tick()
 
     async def tick(self, count: int = 1) -> None:
@@ -134,7 +122,7 @@ class AXIBench:
         while True:
             await FallingEdge(self.clock)
             await Timer(_PERIOD_NS // 2 - 1, "ns")
-            in_reset = int(self._reset.value) != int(self._low)
+            in_reset = int(self._reset.value) == self._reset_level
             try:
                 for watch in self.watched.values():
                     watch.sample(in_reset)

@@ -21,7 +21,7 @@ from evenstep_sim.runner import MANIFEST_VARIABLE
 from evenstep_sim.scoreboard import Scoreboard
 from evenstep_sim.streams import Payload, StreamDriver, StreamMonitor
 
-__all__ = ["MATRIX", "Bench", "ClockedBench", "pack"]
+__all__ = ["MATRIX", "Bench", "ClockedBench", "ModuleBench", "pack"]
 
 #: Idle x back-pressure patterns that every stream is tried under.
 MATRIX = [
@@ -41,8 +41,8 @@ def pack(values: Any, bits: int) -> int:
     return sum((int(value) & (1 << bits) - 1) << bits * n for n, value in enumerate(np.asarray(values).ravel()))
 
 
-class ClockedBench:
-    """A module under test: its clock, its reset and its manifest.
+class ModuleBench:
+    """A module under test: its ports and its manifest.
 
     Parameters
     ----------
@@ -58,9 +58,16 @@ class ClockedBench:
         #: Number of the cycle at hand.
         self.cycle = 0
         conventions = self.manifest.conventions
-        self._clock = getattr(dut, conventions.clock)
+        self.clock = getattr(dut, conventions.clock)
         self._reset = getattr(dut, conventions.reset)
         self._reset_level = 1 if conventions.reset_active == "high" else 0
+
+
+class ClockedBench(ModuleBench):
+    """A module under test whose clock the bench gives, cycle by cycle. Parameters as those of `ModuleBench`."""
+
+    def __init__(self, dut: Any):
+        super().__init__(dut)
         for port in self.manifest.ports:
             if port.direction == "input":
                 getattr(dut, port.name).value = 0
@@ -90,9 +97,9 @@ class ClockedBench:
         await Timer(_HALF_NS, "ns")
         if sampled is not None:
             sampled()
-        self._clock.value = 1
+        self.clock.value = 1
         await Timer(_HALF_NS, "ns")
-        self._clock.value = 0
+        self.clock.value = 0
         self.cycle += 1
 
     def set(self, **values: int) -> None:
@@ -102,7 +109,7 @@ class ClockedBench:
 
 
 class Bench(ClockedBench):
-    """A module with a stream in and a stream out under test. Parameters as those of `ClockedBench`."""
+    """A module with a stream in and a stream out under test. Parameters as those of `ModuleBench`."""
 
     def __init__(self, dut: Any):
         super().__init__(dut)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.gateware.drain import drained_layout
+from evenstep.gateware.fixed import fit, saturate
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 
@@ -126,8 +127,8 @@ class Combiner(wiring.Component):
                 products[r] = [values[r] * first, *(total * factor for total, factor in zip(sums, others, strict=True))]
         results = []
         for r, terms in enumerate(products):
-            terms = hold([_fit(term, RESULT_BITS) for term in terms], f"product{r}_")
-            results += hold([_fit(sum(terms[1:], terms[0]), RESULT_BITS)], f"sum{r}_")
+            terms = hold([fit(term, RESULT_BITS) for term in terms], f"product{r}_")
+            results += hold([fit(sum(terms[1:], terms[0]), RESULT_BITS)], f"sum{r}_")
 
         if g.rescale:
             results = self._rescale(m, results, words[-3:], hold)
@@ -143,17 +144,6 @@ class Combiner(wiring.Component):
         products = hold([value * factor for value in values], "scaled")
         (offset,) = hold([Mux(self.rescaled, Cat(bias), 0)], "bias")
         shift = Mux(self.rescaled, self.shift, 0)
-        moved = hold([_fit(product + offset.as_signed(), 64) >> shift for product in products], "moved")
-        # Bits from the sign of the narrower result up must all be alike.
-        above = Signal(signed(64))
-        m.d.comb += above.eq(-1 << (Mux(self.rescaled, self.bits, RESULT_BITS) - 1)[:6])
-        clipped = []
-        for value in moved:
-            high, low = (value & above) != 0, (~value & above) != 0
-            clipped.append(Mux(value[-1], Mux(low, above, value), Mux(high, ~above, value)))
-        return hold([_fit(value, RESULT_BITS) for value in clipped], "clipped")
-
-
-def _fit(value: Value, bits: int) -> Value:
-    """Two's complement of `bits` bits, of a number that fits."""
-    return value[:bits].as_signed() if len(value) >= bits else value
+        moved = hold([fit(product + offset.as_signed(), 64) >> shift for product in products], "moved")
+        clipped = saturate(m, moved, Mux(self.rescaled, self.bits, RESULT_BITS), "clipped")
+        return hold(clipped, "clipped")

@@ -23,6 +23,7 @@ MODELS: dict[str, Callable[..., Classifier]] = {
     "cnv": partial(ConvNet, chain=CNV),
     "ds-cnn": DepthwiseNet,
     "resnet8": partial(ResNet, blocks=(1, 1, 1), width=16, stem="small"),
+    "resnet20": partial(ResNet, blocks=(3, 3, 3), width=16, stem="small"),
     "resnet18": ResNet,
     "resnet34": partial(ResNet, blocks=(3, 4, 6, 3)),
     "resnet50": partial(ResNet, blocks=(3, 4, 6, 3), bottleneck=True),

@@ -91,7 +91,7 @@ def run_images(
 ) -> RunResult:
     """Run `images` on an engine with `program` loaded, and compare every layer that can be read."""
     found = engine.boundaries(images.pixels, progress)
-    names = [layer.name for layer in program.layers]
+    names = [result.name for result in program.results]
     expected = dict(zip(names, program.boundaries(images.pixels), strict=True))
     equal = np.ones(len(images), bool)
     difference = None

@@ -12,17 +12,18 @@ from evenstep.spec import (
     Encoding,
     Geometry,
     Layer,
-    Line,
     MaxPool,
     MultiThreshold,
     Network,
     PiecewiseEncoding,
     Rescale,
     SumPool,
+    TensorType,
     Thresholds,
     doubling_constants,
 )
-from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS
+from evenstep.spec.geometry import RESULT_BITS
+from evenstep_sim.residual_networks import random_rescale, random_residual_network
 
 __all__ = ["random_network", "random_program"]
 
@@ -30,7 +31,8 @@ _TRIES = 100
 _SIZE = 7
 _LAYERS = 3
 _CONSTANT_BITS = 12
-_MAX_SHIFT = 48
+# Part of the networks for engines that keep wide numbers that have shortcuts.
+_RESIDUAL = 0.8
 
 
 def random_program(geometry: Geometry, rng: np.random.Generator) -> Program:
@@ -58,8 +60,18 @@ def random_network(
 ) -> Network:
     """A random network, which may or may not fit the engine of `geometry`.
 
-    `layers` of them, and on engines for convolutions one more, behind pictures of at most `size` x `size` pixels.
+    `layers` of them, and on engines for convolutions one more, behind pictures of at most `size` x `size` pixels. On
+    engines that keep wide numbers most have shortcuts, and about twice as many layers.
     """
+    if geometry.wide_depth and rng.random() < _RESIDUAL:
+        return random_residual_network(
+            geometry,
+            rng,
+            layers,
+            size,
+            conv=lambda name, shape, before, bits: _random_conv(geometry, rng, name, shape, before, bits),
+            last=lambda shape, bits, source: _random_end(geometry, rng, shape, bits, source),
+        )
     if geometry.convolution:
         return _random_pictures(geometry, rng, layers, size)
     return _random_vectors(geometry, rng, layers)
@@ -89,10 +101,23 @@ def _random_pictures(g: Geometry, rng: np.random.Generator, count: int, size: in
         layers.append(layer)
         if not isinstance(layer, MultiThreshold):
             shape = layer.output_shape(shape)  # type: ignore[union-attr]
+    return Network((*layers, *_random_end(g, rng, shape, bits)), input_shape=input_shape)
+
+
+def _random_end(
+    g: Geometry, rng: np.random.Generator, shape: tuple[int, ...], bits: int, source: str = ""
+) -> list[Layer]:
+    """A fully connected layer on codes of a shape, rescaled where that can be."""
     codes, encoding = _plain_weights(g, rng, (int(rng.integers(1, 1 + min(10, g.result_depth))), math.prod(shape)))
-    last = Dense("last", codes, encoding, bits)
-    end = (_random_rescale(last, rng),) if g.rescale else ()
-    return Network((*layers, last, *end), input_shape=input_shape)
+    last = Dense("last", codes, encoding, bits, sources=(source,) if source else ())
+    return [last, *([_random_rescale(last, rng)] if g.rescale else [])]
+
+
+def _random_rescale(layer: Dense, rng: np.random.Generator) -> Rescale:
+    """Rescaling of a raw layer to results of any width."""
+    low, high = layer.sum_ranges()
+    kind = TensorType((layer.outputs,), int(low.min()), int(high.max()))
+    return random_rescale("rescaled", kind, rng, bits=int(rng.integers(2, RESULT_BITS + 1)), knee=False)
 
 
 def _window(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -193,19 +218,6 @@ def _piecewise_weights(
     zero = rng.random(shape[0]) < 0.1
     region[zero], magnitude[zero] = 0, 0
     return encoding.pack(region, rng.integers(0, 2, shape), magnitude), encoding
-
-
-def _random_rescale(layer: Dense, rng: np.random.Generator) -> Rescale:
-    """Rescaling of a raw layer to results of any width, about where its sums lie or beyond."""
-    low, high = layer.sum_ranges()
-    bits = int(rng.integers(2, RESULT_BITS + 1))
-    limit = 2 ** int(rng.integers(1, FACTOR_BITS))
-    multiplier = rng.integers(-limit, limit, layer.outputs)
-    reach = int((np.abs(multiplier) * np.maximum(-low, high)).max())
-    # Sums are mostly far from their ends: results saturate where the shift leaves some bits too many.
-    shift = min(max(reach.bit_length() + 1 - bits - int(rng.integers(-1, 6)), 0), _MAX_SHIFT)
-    bias = rng.integers(-reach, reach + 1, layer.outputs)
-    return Rescale("rescaled", Line(multiplier, bias), shift, bits)
 
 
 def _random_thresholds(layer: Dense, bits: int, rng: np.random.Generator) -> Thresholds:

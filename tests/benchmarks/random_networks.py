@@ -41,11 +41,21 @@ _PICTURES = Geometry(
 #: Engines, by name.
 GEOMETRIES = {
     "pictures": _PICTURES,
-    "few lanes": _PICTURES.replace(columns=7, lanes=3, rows=1, rescale=True),
+    "few lanes": _PICTURES.replace(columns=7, lanes=3, rows=1, rescale=True, wide_depth=2**13),
     "wide codes": _PICTURES.replace(
         weight_bits=3, max_weight_bits=6, act_bits=4, output_bits=4, threshold_style="search"
     ),
     "bit-serial": _PICTURES.replace(weight_bits=1, max_weight_bits=4, act_bits=1, output_bits=2, max_passes=256),
+    "shortcuts": _PICTURES.replace(
+        columns=3,
+        output_bits=3,
+        act_bits=1,
+        threshold_style="search",
+        max_passes=256,
+        rescale=True,
+        wide_depth=2**14,
+        wide_bits=11,
+    ),
     "vectors": Geometry(columns=5, lanes=7, rows=3, max_weight_bits=6, max_passes=64),
     "piecewise": Geometry(
         columns=2, lanes=5, weight_bits=3, act_bits=4, output_bits=4, breakpoints=2, rescale=True, accumulator_bits=30

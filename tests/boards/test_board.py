@@ -56,7 +56,7 @@ def test_the_shipped_network_fits(name: str) -> None:
     geometry = BOARDS[name].geometry
     program = compile_network(read_network(sample_network_path()), geometry)
     assert program.useful > 0.9, "an engine that fits the network keeps its array busy"
-    assert not any(layer.overwritten for layer in program.layers), "every boundary can be read after a run"
+    assert not any(result.overwritten for result in program.results), "every boundary can be read after a run"
 
 
 def test_the_shipped_network_is_refused_where_it_does_not_fit() -> None:
@@ -73,7 +73,7 @@ def test_a_smaller_network_fits_the_smallest_board() -> None:
     network = Network((first, Dense("fc2", rng.integers(0, 4, (10, 128)), encoding, 2)))
     program = compile_network(network, BOARDS["tangnano9k"].geometry)
     assert program.useful > 0.9
-    assert not any(layer.overwritten for layer in program.layers)
+    assert not any(result.overwritten for result in program.results)
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -15,6 +15,8 @@ from evenstep.spec.window import WINDOW_WORDS
 
 __all__ = ["run_images"]
 
+_UNWRITTEN = 1 << 40
+
 
 def run_images(program: Program, inputs: np.ndarray) -> list[np.ndarray]:
     """Results of each layer of `program` for one input vector: what write-back gets."""
@@ -37,6 +39,8 @@ class _Engine:
         self.weights = g.lane.counted(lanes.reshape(-1, g.columns, g.lanes))
         self.thresholds = np.array(program.images[Region.THRESHOLDS], np.int64).reshape(-1, 2**g.output_bits)
         self.constants = _fields(program.images.get(Region.CONSTANTS, []), 32 * max(1, g.constant_words), 32)
+        self.knees = _fields(program.images.get(Region.KNEES, []), 32 * 7, 32).astype(np.int64)
+        self.wide = np.full(max(1, g.wide_depth), _UNWRITTEN)
         self.activations = np.full((2 ** (g.act_depth - 1).bit_length(), g.lanes), -1)  # not written yet
         image = _fields(program.images[Region.ACTIVATIONS], g.act_word_bits, g.act_bits)
         self.activations[: len(image)] = image
@@ -49,29 +53,95 @@ class _Engine:
         results = []
         address = 0
         for layer in self.layers:
-            address, result = self._layer(address)
+            address, *made = self._layer(address)
             channels = layer.shape[0]
             # Outputs beyond those of the layer fill a word up: with nothing.
-            assert not result[channels:].any()
-            results.append(result[:channels].reshape(layer.shape))
+            assert made[-1] is None or not made[-1][channels:].any()
+            results += [one[:channels].reshape(layer.shape) for one in made if one is not None]
         assert self.words[address] == END_WORD
         return results
 
-    def _layer(self, address: int) -> tuple[int, np.ndarray]:
-        """Address of the next descriptor, and results, shape (channels,) or (channels, height, width)."""
+    def _layer(self, address: int) -> tuple[int, np.ndarray | None, np.ndarray | None]:
+        """Address of the next descriptor, wide numbers that are kept, and other results, (channels, height, width)."""
         header = self.words[address : (address := address + HEADER_WORDS)]
         window = _Walk()
         if self.geometry.convolution:
             window = _Walk.decode(self.words[address : (address := address + WINDOW_WORDS)])
+        join = _Join()
+        if self.geometry.wide_depth:
+            join = _Join.decode(self.words[address : (address := address + 4)])
         end = address + 2 * ((header[0] >> 16 & 0xFF) + 1)
         passes = list(zip(self.words[address:end:2], self.words[address + 1 : end : 2], strict=True))
-        run = self._maxima if header[0] & 0xF == 2 else self._outputs
         height, width = window.size
-        codes = np.array([[run(header, passes, window.at(y, x)) for x in range(width)] for y in range(height)])
-        if not header[0] >> 4 & 1:
-            for digit in range(header[0] >> 8 & 0xF):
-                self._write(codes >> digit * self.geometry.act_bits, header[7] + digit * header[8])
-        return end, codes.transpose(2, 0, 1)
+        places = [window.at(y, x) for y in range(height) for x in range(width)]
+        if header[0] & 0xF == 2:
+            codes = np.array([self._maxima(header, passes, place) for place in places])
+            return end, None, self._write_codes(codes, header, window.size)
+        if header[0] & 0xF == 4:
+            rows = [self._scanned(header, passes, join, place) for place in places]
+        else:
+            rows = [self._outputs(header, passes, place) for place in places]
+            rows = self._joined(rows, join)
+        values = np.array(rows)
+        if join.keeps:
+            step = values.shape[1] + join.write_skip
+            for number, row in enumerate(_wrap(values, self.geometry.wide_bits)):
+                self.wide[join.kept + number * step : join.kept + number * step + len(row)] = row
+        kept = values.reshape(height, width, -1).transpose(2, 0, 1) if join.keeps else None
+        if header[0] >> 4 & 1:
+            return end, kept, None if join.keeps else values.reshape(height, width, -1).transpose(2, 0, 1)
+        channel = header[6] & 0xFFFF
+        own = self.thresholds[channel : channel + header[3]]
+        codes = (values[:, :, None] >= _wrap(own[:, :-1], self.geometry.result_bits)).sum(axis=2)
+        codes = np.where(own[:, -1] & 1, 2**self.geometry.output_bits - 1 - codes, codes)
+        return end, kept, self._write_codes(codes, header, window.size)
+
+    def _write_codes(self, codes: np.ndarray, header: list[int], size: tuple[int, int]) -> np.ndarray:
+        codes = codes.reshape(*size, -1)
+        for digit in range(header[0] >> 8 & 0xF):
+            stride = header[8] & 0xFFFFF
+            self._write(codes >> digit * self.geometry.act_bits, header[7] + digit * stride, header[8] >> 20)
+        return codes.transpose(2, 0, 1)
+
+    def _joined(self, rows: list[np.ndarray], join: "_Join") -> list[np.ndarray]:
+        joined, address = [], join.shortcut
+        for row in rows:
+            if not join.joins:
+                joined.append(self._bent(row, join))
+                continue
+            shortcut = self._wide_at(np.arange(address, address + len(row)))
+            joined.append(_clip(row + self._bent(shortcut, join), join.sum_bits))
+            address += len(row) + join.read_skip
+        return joined
+
+    def _scanned(self, header: list[int], passes: list[tuple[int, int]], join: "_Join", walk: "_Walk") -> np.ndarray:
+        ((first, second),) = passes
+        steps, values = (second >> 20) + 1, []
+        for tile in range(header[3]):
+            at = walk.turn(tile)
+            addresses, inside = at.addresses(first, steps), at.inside(steps)
+            read = np.where(inside, self._wide_at(addresses % len(self.wide), inside), 0)
+            bent = np.array([self._bent(np.array([one]), join, tile)[0] for one in read])[inside]
+            values.append((bent.max() if len(bent) else -(2**31)) if join.largest else bent.sum())
+        return np.array(values)
+
+    def _wide_at(self, addresses: np.ndarray, inside: np.ndarray | bool = True) -> np.ndarray:
+        read = self.wide[addresses]
+        # Outputs that nobody reads read what nobody may have written.
+        return np.where((read == _UNWRITTEN) | ~np.asarray(inside), 0, read)
+
+    def _bent(self, values: np.ndarray, join: "_Join", first: int = 0) -> np.ndarray:
+        if not join.bends:
+            return values
+        results = []
+        constants = self.knees[join.knee_base + first :][: len(values)]
+        for value, (knee, *lines) in zip(values.tolist(), constants.tolist(), strict=True):
+            multiplier, low, high = lines[:3] if value >= knee - (knee >> 31 << 32) else lines[3:]
+            offset = (low | high << 32) - (high >> 31 << 64)
+            total = value * int(_wrap(np.int64(multiplier), 18)) + offset
+            assert -(1 << 63) <= total < 1 << 63
+            results.append(total >> join.shift)
+        return _clip(np.array(results), join.bits)
 
     def _maxima(self, header: list[int], passes: list[tuple[int, int]], walk: "_Walk") -> np.ndarray:
         ((first, second),) = passes
@@ -89,17 +159,12 @@ class _Engine:
         value = (sums[0] << (flags >> 5 & 1)) - zero * act_sums
         result = _wrap(value, g.sum_bits)
         constants = self.constants[channels >> 16 :][:outputs]
-        channel = channels & 0xFFFF
         if flags >> 6 & 1:
             factors = _wrap(constants[:, : g.lane.sums], 18).T
             result = _wrap(factors[0] * result + (factors[1:] * _wrap(sums[1:], g.accumulator_bits)).sum(axis=0), 32)
         if flags >> 7 & 1:
             result = self._rescale(result, constants[:, -3:], tiles >> 16 & 0x3F, tiles >> 22)
-        if flags >> 4 & 1:
-            return result
-        own = self.thresholds[channel : channel + outputs]
-        codes = (result[:, None] >= _wrap(own[:, :-1], g.result_bits)).sum(axis=1)
-        return np.where(own[:, -1] & 1, 2**g.output_bits - 1 - codes, codes)
+        return result
 
     def _tile(self, passes: list[tuple[int, int]], weight_base: int, walk: "_Walk") -> tuple[np.ndarray, int]:
         """Accumulators, shape (sums, columns), and the activation sum."""
@@ -134,12 +199,44 @@ class _Engine:
             moved.append(min(max(total >> shift, -top - 1), top))
         return np.array(moved)
 
-    def _write(self, codes: np.ndarray, base: int) -> None:
+    def _write(self, codes: np.ndarray, base: int, skip: int = 0) -> None:
         """Write the lowest digit of codes of shape (height, width, channels)."""
         g = self.geometry
         own = codes & (1 << g.act_bits) - 1
-        lines = np.pad(own, ((0, 0), (0, 0), (0, -own.shape[2] % g.lanes))).reshape(-1, g.lanes)
-        self.activations[base : base + len(lines)] = lines
+        pixels = np.pad(own, ((0, 0), (0, 0), (0, -own.shape[2] % g.lanes))).reshape(own.shape[0] * own.shape[1], -1)
+        words = pixels.shape[1] // g.lanes
+        for number, pixel in enumerate(pixels):
+            place = base + number * (words + skip)
+            self.activations[place : place + words] = pixel.reshape(-1, g.lanes)
+
+
+def _clip(values: np.ndarray, bits: int) -> np.ndarray:
+    return np.clip(values, -(1 << bits - 1), (1 << bits - 1) - 1)
+
+
+@dataclass(frozen=True)
+class _Join:
+    """Settings of what follows the combiner; the defaults are those of an engine without."""
+
+    shift: int = 0
+    bits: int = 32
+    sum_bits: int = 32
+    joins: int = 0
+    bends: int = 0
+    keeps: int = 0
+    largest: int = 0
+    shortcut: int = 0
+    read_skip: int = 0
+    kept: int = 0
+    write_skip: int = 0
+    knee_base: int = 0
+
+    @classmethod
+    def decode(cls, words: list[int]) -> "_Join":
+        one, two, three, four = words
+        flags = [one >> bit & 1 for bit in range(18, 22)]
+        fields = [one & 63, one >> 6 & 63, one >> 12 & 63, *flags]
+        return cls(*fields, two & 0xFFFFF, two >> 20, three & 0xFFFFF, three >> 20, four)
 
 
 @dataclass(frozen=True)
@@ -195,10 +292,15 @@ class _Walk:
         word = np.arange(steps)
         place, word = word // self.words, word % self.words
         row, column = place // self.width, place % self.width
-        line, column_at = self.corner[0] + row * self.dilation[0], self.corner[1] + column * self.dilation[1]
-        inside = (line >= 0) & (line < self.picture[0]) & (column_at >= 0) & (column_at < self.picture[1])
+        inside = self.inside(steps)
         offset = self.offset + row * self.place_words[0] + column * self.place_words[1]
         return np.where(inside, (first & 0xFFFFF) + offset, self.padding_base + (first >> 20 & 0x1FF)) + word
+
+    def inside(self, steps: int) -> np.ndarray:
+        place = np.arange(steps) // self.words
+        line = self.corner[0] + place // self.width * self.dilation[0]
+        column = self.corner[1] + place % self.width * self.dilation[1]
+        return (line >= 0) & (line < self.picture[0]) & (column >= 0) & (column < self.picture[1])
 
 
 def _fields(image: list[int], width: int, bits: int) -> np.ndarray:

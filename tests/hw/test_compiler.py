@@ -68,7 +68,7 @@ def test_engine_equals_network_in_predicted_cycles(case) -> None:
         status = client.run(inputs)
         got = [client.boundaries(row) for row in range(geometry.rows)]
     for row, boundaries in enumerate(got):
-        for layer, boundary, expected in zip(program.layers, boundaries, network.boundaries(inputs[row]), strict=True):
+        for layer, boundary, expected in zip(program.results, boundaries, network.boundaries(inputs[row]), strict=True):
             np.testing.assert_array_equal(boundary, expected, err_msg=f"{layer.name}, row {row}")
     assert status.cycles == program.cycles
     assert status.steps == sum(layer.cycles.steps for layer in program.layers)
@@ -91,14 +91,14 @@ def test_small_activation_memory_is_reused() -> None:
     network = random_network(3, [20, 20, 20, 20, 4], encoding=Encoding("odd-level", 2), input_bits=2, code_bits=2)
     geometry = GEOMETRY.replace(act_depth=9)
     program = compile_network(network, geometry)
-    assert [layer.overwritten for layer in program.layers] == [True, False, False, False]
+    assert [result.overwritten for result in program.results] == [True, False, False, False]
     inputs = np.full(20, 3)
     with EngineClient(AmaranthTransport(geometry)) as client:
         client.load(program)
         client.run(inputs)
-        np.testing.assert_array_equal(client.codes(program.layers[-1]), network.boundaries(inputs)[-1])
-        with pytest.raises(ValueError, match=r"\ACodes of layer1 are overwritten by later layers"):
-            client.codes(program.layers[0])
+        np.testing.assert_array_equal(client.integers(program.output), network.boundaries(inputs)[-1])
+        with pytest.raises(ValueError, match=r"\AIntegers of layer1 are overwritten by later layers"):
+            client.integers(program.results[0])
 
 
 def test_layout_round_trip() -> None:

@@ -25,6 +25,11 @@ GEOMETRIES = {
     "bit-serial": GEOMETRY.replace(weight_bits=1, act_bits=1, output_bits=3, max_weight_bits=5, max_passes=256),
     "wide codes": GEOMETRY.replace(weight_bits=3, act_bits=4, output_bits=4, max_weight_bits=6),
     "odd sizes": GEOMETRY.replace(columns=3, lanes=5, rescale=True),
+    "shortcuts": GEOMETRY.replace(rescale=True, wide_depth=2**14),
+    "narrow shortcuts": GEOMETRY.replace(columns=3, lanes=5, rescale=True, wide_depth=2**14, wide_bits=9),
+    "shortcuts of bit-serial layers": GEOMETRY.replace(
+        weight_bits=1, act_bits=1, output_bits=3, max_weight_bits=5, max_passes=256, rescale=True, wide_depth=2**14
+    ),
 }
 
 
@@ -44,6 +49,7 @@ def test_images_compute_random_networks(name: str) -> None:
         network = program.network
         for inputs in rng.integers(0, 2**network.input_bits, (3, network.inputs)):
             found, expected = run_images(program, inputs), program.boundaries(inputs)
-            for layer, one, other in zip(program.layers, found, expected, strict=True):
-                np.testing.assert_array_equal(one, other, err_msg=f"seed {seed}, {layer.name}")
+            for result, one, other in zip(program.results, found, expected, strict=True):
+                np.testing.assert_array_equal(one, other, err_msg=f"seed {seed}, {result.name}")
     assert kinds >= {"Conv", "SumPool", "MultiThreshold", "Dense", "MaxPool"}
+    assert not geometry.wide_depth or kinds >= {"Add", "Rescale"}

@@ -44,7 +44,7 @@ def assert_images_compute(program: Program, seed: int = 0) -> None:
     random = np.random.default_rng(seed).integers(0, top + 1, (6, count))
     for inputs in [np.zeros(count, int), np.full(count, top), *random]:
         found, expected = run_images(program, inputs), program.boundaries(inputs)
-        for layer, one, other in zip(program.layers, found, expected, strict=True):
+        for layer, one, other in zip(program.results, found, expected, strict=True):
             np.testing.assert_array_equal(one, other, err_msg=layer.name)
 
 

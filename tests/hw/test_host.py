@@ -100,8 +100,8 @@ def overwriting() -> Program:
         for n in range(1, 4)
     ]
     program = compile_network(Network(tuple(layers)), GEOMETRY.replace(act_depth=3))
-    assert [layer.overwritten for layer in program.layers] == [False, False, False]
-    assert program.layers[1].output == program.input
+    assert [result.overwritten for result in program.results] == [False, False, False]
+    assert program.layers[1].results[0].place == program.input
     return program
 
 
@@ -186,7 +186,7 @@ def test_lost_memory_is_noticed(depth: int, overwriting: Program) -> None:
     client.run(np.zeros(4, int))
     client.boundaries()
     engine.memory.clear()
-    for read in (client.boundaries, client.outputs, lambda: client.codes(extended.layers[0])):
+    for read in (client.boundaries, client.outputs, lambda: client.integers(extended.results[0])):
         client._program = extended
         with pytest.raises(LostMemoryError, match=r"\AEngine lost its memory, .*: load the program again, and repeat"):
             read()

@@ -141,7 +141,8 @@ _CONVOLUTION_ENGINES = [
     {**_PICTURES, "columns": 4, "lanes": 5, "rows": 2, "max_weight_bits": 4, "max_passes": 64},
     {**_PICTURES, "columns": 5, "lanes": 3, "weight_bits": 3, "output_bits": 3, "max_weight_bits": 6, "max_passes": 64}
     | {"rescale": True},
-    {**_PICTURES, "columns": 2, "lanes": 8, "act_bits": 4, "output_bits": 4, "max_weight_bits": 4},
+    {**_PICTURES, "columns": 2, "lanes": 8, "act_bits": 4, "output_bits": 4, "max_weight_bits": 4, "rescale": True}
+    | {"wide_depth": 1024, "wide_bits": 12},
 ]
 
 # Counters of other kinds than the portable one.

@@ -157,12 +157,12 @@ def post_quantized(trained: Classifier) -> Classifier:
 def differing_codes(executable: Path, program: Program, pixels: np.ndarray) -> dict[str, int]:
     """Run inputs, shape (positions, inputs); differing integers after each layer of the program, by its name."""
     expected = program.boundaries(pixels)
-    differing = {layer.name: 0 for layer in program.layers}
+    differing = {result.name: 0 for result in program.results}
     with EngineClient(VerilatedTransport(executable)) as client:
         client.load(program)
         for position, image in enumerate(pixels):
             assert client.run(image).cycles == program.cycles
-            for layer, wanted, got in zip(program.layers, expected, client.boundaries(), strict=True):
+            for layer, wanted, got in zip(program.results, expected, client.boundaries(), strict=True):
                 differing[layer.name] += int((wanted[position] != got).sum())
     return differing
 

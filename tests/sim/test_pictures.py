@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from evenstep.compiler import Program, compile_network
+from evenstep.compiler import Program, WidePlacement, compile_network
 from evenstep.generate import generate_block
 from evenstep.host import Engine
-from evenstep.spec import Geometry, Network
+from evenstep.spec import Add, Geometry, Network
 from evenstep_golden import reference
 from evenstep_golden.frontend import import_model
 from evenstep_golden.lower import lower
@@ -25,7 +25,8 @@ GEOMETRY = Geometry(
     rescale=True,
     max_weight_bits=4,
     max_passes=32,
-    program_depth=512,
+    wide_depth=2**15,
+    program_depth=2048,
     weight_depth=2**14,
     act_depth=2**13,
     threshold_depth=2048,
@@ -65,13 +66,23 @@ def assert_equal_on_engine(executable: Path, program: Program, pixels: np.ndarra
         assert engine.cycles == program.cycles * engine.runs
     for name, integers in found.items():
         np.testing.assert_array_equal(integers, expected[name], err_msg=name)
-    assert program.layers[-1].name in found
+    assert program.output.name in found
 
 
 def test_strided_convolutions(executable: Path) -> None:
     program = compiled("cnn", (1, 28, 28))
-    assert not any(layer.overwritten for layer in program.layers), "every boundary can be read after a run"
+    assert not any(result.overwritten for result in program.results), "every boundary can be read after a run"
     assert_equal_on_engine(executable, program, random_pixels(program.network, 20))
+
+
+def test_nine_residual_blocks(executable: Path) -> None:
+    """Shortcuts of wide numbers, rescaled about knees; maxima and sums of them; every sum that is kept is read."""
+    program = compiled("resnet20", (1, 12, 12))
+    assert sum(isinstance(layer, Add) for layer in program.network.layers) == 18, "two in each of nine blocks"
+    assert not any(result.overwritten for result in program.results)
+    kept = [result for result in program.results if isinstance(result.place, WidePlacement)]
+    assert len(kept) > 18
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 3))
 
 
 def test_depthwise(executable: Path) -> None:

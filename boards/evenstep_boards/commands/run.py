@@ -66,7 +66,7 @@ def run(
     if len(pictures) > _LISTED:
         console.print(f"... and {len(pictures) - _LISTED} more")
     megahertz = clock or (board.clock_hz / 1e6 if board.clock_hz else None)
-    names = [layer.name for layer in program.layers]
+    names = [result.name for result in program.results]
     _conclude(result, pictures, [name for name in names if name not in result.compared], megahertz, console)
 
 

@@ -43,7 +43,7 @@ def verify(board: str, network: str, images: str, count: int, output: Path) -> N
         found = verify_build(chosen, output, loaded, pictures, progress=stages.report)
     result = found.result
     where = "came with the board at power-up" if found.resident else "was loaded over the link"
-    hidden = [layer.name for layer in found.program.layers if layer.name not in result.compared]
+    hidden = [one.name for one in found.program.results if one.name not in result.compared]
     lines = [
         f"Verified: {found.title}",
         f"{found.cycles:,} clock cycles of the board, {result.cycles // result.runs:,} a run; its network {where}",

@@ -2,6 +2,15 @@
 
 from evenstep.compiler.compile import compile_network
 from evenstep.compiler.cycles import LayerCycles, layer_cycles
-from evenstep.compiler.program import CompiledLayer, Placement, Program
+from evenstep.compiler.program import CompiledLayer, Placement, Program, Result, WidePlacement
 
-__all__ = ["CompiledLayer", "LayerCycles", "Placement", "Program", "compile_network", "layer_cycles"]
+__all__ = [
+    "CompiledLayer",
+    "LayerCycles",
+    "Placement",
+    "Program",
+    "Result",
+    "WidePlacement",
+    "compile_network",
+    "layer_cycles",
+]

@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evenstep.compiler.layout import Layout
+from evenstep.compiler.program import WidePlacement
 from evenstep.spec.conv import Conv
 from evenstep.spec.encoding import Encoding
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.layer import Dense
 from evenstep.spec.piecewise import PiecewiseEncoding
-from evenstep.spec.pool import MaxPool
+from evenstep.spec.pool import MaxPool, SumPool
 from evenstep.spec.program import MAX_PASS_STEPS
 from evenstep.spec.window import MAX_WINDOW_WORDS, Window
 
-__all__ = ["Arrangement", "arrange_weights", "pool_window"]
+__all__ = ["Arrangement", "arrange_weights", "pool_window", "scan_window"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,21 @@ def pool_window(layer: MaxPool, source: Layout) -> Window:
         padding=layer.padding[:2],
         input_size=source.size,
         output_size=layer.output_shape(source.shape)[1:],  # type: ignore[arg-type]
+        tile_words=1,
+    )
+
+
+def scan_window(pool: MaxPool | SumPool | None, source: WidePlacement) -> Window:
+    """Window of a scan of wide numbers: its tiles are the channels."""
+    size = (source.shape[1], source.shape[2]) if len(source.shape) == 3 else (1, 1)
+    return Window(
+        words=1,
+        pixel_words=source.stride,
+        kernel=pool.kernel if pool else (1, 1),
+        stride=pool.stride if pool else (1, 1),
+        padding=pool.padding[:2] if isinstance(pool, MaxPool) else (0, 0),
+        input_size=size,
+        output_size=pool.output_shape(source.shape)[1:] if pool else size,  # type: ignore[arg-type]
         tile_words=1,
     )
 

@@ -1,22 +1,23 @@
 """Compilation of a network for one geometry: descriptors, memory images, cycles."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from evenstep.compiler.activations import Lifetime, place_tensors
-from evenstep.compiler.arrange import Arrangement, arrange_weights, pool_window
-from evenstep.compiler.constants import constant_words
+from evenstep.compiler.arrange import Arrangement, arrange_weights, pool_window, scan_window
+from evenstep.compiler.constants import constant_words, knee_words
 from evenstep.compiler.cycles import layer_cycles
 from evenstep.compiler.layout import Layout, host_image, weight_words
-from evenstep.compiler.operations import Operation, engine_operations
-from evenstep.compiler.program import CompiledLayer, Placement, Program
+from evenstep.compiler.operations import Operation, Scan, engine_operations
+from evenstep.compiler.program import CompiledLayer, Placement, Program, Result, WidePlacement
 from evenstep.compiler.weights import LaneWeights, lane_weights
 from evenstep.link.protocol import Region
 from evenstep.spec.conv import Conv
 from evenstep.spec.digits import horner_passes
 from evenstep.spec.geometry import MAX_ACCUMULATOR_BITS, Geometry
+from evenstep.spec.join import KNEE_WORDS, Join
 from evenstep.spec.layer import Dense
 from evenstep.spec.network import INPUT, Network
 from evenstep.spec.pool import MaxPool
@@ -25,10 +26,10 @@ from evenstep.spec.program import (
     MAX_PADDING_OFFSET,
     MAX_PASS_STEPS,
     LayerDescriptor,
+    Opcode,
     PassDescriptor,
 )
 from evenstep.spec.tensor import TensorType
-from evenstep.spec.thresholds import Thresholds
 from evenstep.spec.window import Window
 
 __all__ = ["compile_network"]
@@ -42,6 +43,7 @@ _MEMORIES = {
     "threshold_depth": ("Thresholds", "channels"),
     "result_depth": ("Results", "words"),
     "constant_depth": ("Constants", "channels"),
+    "knee_depth": ("Knees", "channels"),
 }
 
 
@@ -70,10 +72,12 @@ class _Compiler:
         self._layouts = _layouts(self._types, operations, geometry)
         self._padding = _Padding(operations, self._layouts, geometry)
         self._places = self._place(operations)
+        self._wide, self._wide_words = _place_wide(self._types, operations, self._outputs, geometry)
         self._layers: list[CompiledLayer] = []
         self._weights: list[int] = []
         self._thresholds: list[int] = []
         self._constants: list[int] = []
+        self._knees: list[int] = []
         self._channels = self._results = 0
         self._accumulator_bits = 4  # as few as an engine may have
 
@@ -91,12 +95,22 @@ class _Compiler:
         bases = place_tensors(tensors, first=first, depth=g.act_depth)
         return {name: Placement(base, self._layouts[name]) for name, base in bases.items()}
 
+    def _outputs(self, operation: Operation) -> int:
+        """Outputs of an operation at each position, with those that nobody reads."""
+        channels, target = self._types[operation.name].channels, self._layouts.get(operation.name)
+        return channels if target is None else channels + _surplus_outputs(channels, target)
+
     def add(self, operation: Operation) -> None:
         """Compile one operation."""
-        layer, source = operation.layer, self._places[operation.source]
+        _check_codes(operation, self._geometry)
+        layer = operation.layer
         if isinstance(layer, MaxPool):
+            source = self._places[operation.source]
             self._add_pool(operation, pool_window(layer, source.layout), source)
+        elif isinstance(layer, Scan):
+            self._add_scan(operation, layer)
         else:
+            source = self._places[operation.source]
             self._add_weights(operation, layer, arrange_weights(layer, source.layout, self._geometry), source)
 
     def _add_pool(self, operation: Operation, window: Window, source: Placement) -> None:
@@ -116,8 +130,33 @@ class _Compiler:
             digit_stride=0,
             passes=(PassDescriptor(act, 0, window.places, shift=False, count=False),),
             window=window,
-            pool=True,
+            join=Join() if self._geometry.wide_depth else None,
+            opcode=Opcode.MAXIMUM,
         )
+        self._append(operation, descriptor, macs=0)
+
+    def _add_scan(self, operation: Operation, scan: Scan) -> None:
+        source, outputs = self._wide[operation.source], self._outputs(operation)
+        window = scan_window(scan.pool, source)
+        target = self._places.get(operation.name)
+        descriptor = LayerDescriptor(
+            raw=target is None,
+            doubled=False,
+            zero=0,
+            tiles=outputs,
+            outputs=outputs,
+            weight_base=0,
+            tile_stride=0,
+            channel_base=self._channel_base(operation),
+            output_base=target.base if target else 0,
+            digits=target.layout.digits if target else 1,
+            digit_stride=target.layout.stride if target else 0,
+            passes=(PassDescriptor((source.base + window.origin) % _ADDRESSES, 0, window.places, False, False),),
+            window=window,
+            join=self._join(operation, outputs),
+            opcode=Opcode.SCAN,
+        )
+        self._add_constants(operation, outputs)
         self._append(operation, descriptor, macs=0)
 
     def _add_weights(
@@ -130,8 +169,7 @@ class _Compiler:
         target = self._places.get(operation.name)
         window = replace(arrangement.window, padding_base=self._padding.base(operation.name))
         steps = source.layout.stride if isinstance(layer, Dense) else arrangement.steps
-        surplus = 0 if target is None else _surplus_outputs(layer.outputs, target.layout)
-        outputs = layer.outputs + surplus
+        outputs = self._outputs(operation)
         descriptor = LayerDescriptor(
             raw=target is None,
             doubled=own.doubled,
@@ -140,7 +178,7 @@ class _Compiler:
             outputs=outputs,
             weight_base=len(self._weights),
             tile_stride=own.digits * steps,
-            channel_base=self._results if target is None else self._channels,
+            channel_base=self._channel_base(operation),
             output_base=target.base if target else 0,
             digits=target.layout.digits if target else 1,
             digit_stride=target.layout.stride if target else 0,
@@ -149,19 +187,44 @@ class _Compiler:
             rescale=(operation.rescale.shift, operation.rescale.bits) if operation.rescale else None,
             constant_base=len(self._constants),
             window=window if g.convolution else None,
+            join=self._join(operation, outputs) if g.wide_depth else None,
         )
         # Outputs that nobody reads are those of the last channel again, with codes of 0.
+        surplus = outputs - layer.outputs
         lanes = np.pad(own.lanes, ((0, 0), (0, surplus), (0, 0)), mode="edge")
         self._weights += weight_words(lanes, columns=g.columns, lanes=g.lanes, lane_bits=g.lane.bits)
         constants = constant_words(arrangement.flat, own, operation.rescale, g)
         self._constants += constants + constants[-1:] * surplus
-        if layer.thresholds is None:
-            self._results += outputs
-        else:
-            self._thresholds += _threshold_words(layer, layer.thresholds, surplus, g)
-            self._channels += outputs
+        self._add_constants(operation, outputs)
         macs = layer.macs(self._types[operation.source].shape) * g.rows * own.digits * source.layout.digits
         self._append(operation, descriptor, macs=macs)
+
+    def _channel_base(self, operation: Operation) -> int:
+        return self._channels if operation.coded else self._results
+
+    def _join(self, operation: Operation, outputs: int) -> Join:
+        """Where wide numbers of an operation come from and go to, and what the way does to them."""
+        join, bend = Join(), operation.bend
+        if operation.add is not None and operation.shortcut is not None:
+            place = self._wide[operation.shortcut]
+            join = Join(shortcut=place.base, read_skip=place.stride - outputs, sum_bits=operation.add.bits)
+        if operation.kept is not None:
+            place = self._wide[operation.kept]
+            join = replace(join, kept=place.base, write_skip=place.stride - outputs)
+        if bend is not None:
+            join = replace(join, knee_base=len(self._knees), shift=bend.shift, bits=bend.bits)
+        return replace(join, largest=isinstance(operation.layer, Scan) and isinstance(operation.layer.pool, MaxPool))
+
+    def _add_constants(self, operation: Operation, outputs: int) -> None:
+        """Knees, and either thresholds or places of results, of an operation's outputs."""
+        if operation.bend is not None:
+            knees = knee_words(operation.bend, self._types[operation.bend_source])
+            self._knees += knees + knees[-1:] * (outputs - len(knees))
+        if operation.thresholds is not None:
+            self._thresholds += _threshold_words(operation, outputs, self._geometry)
+            self._channels += outputs
+        elif operation.kept is None:
+            self._results += outputs
 
     def _passes(
         self, operation: Operation, weight_digits: int, source: Placement, window: Window, steps: int
@@ -200,9 +263,13 @@ class _Compiler:
 
     def _append(self, operation: Operation, descriptor: LayerDescriptor, *, macs: int) -> None:
         cycles = layer_cycles(descriptor, self._geometry, macs=macs)
-        shape = self._types[operation.name].shape
-        output = self._places.get(operation.name)
-        self._layers.append(CompiledLayer(operation.name, descriptor, cycles, shape, output, False))
+        places: dict[str, Placement | WidePlacement | int] = {}
+        if operation.kept is not None:
+            places[operation.kept] = self._wide[operation.kept]
+        if operation.name != operation.kept:
+            places[operation.name] = self._places.get(operation.name, descriptor.channel_base)
+        results = tuple(Result(name, self._types[name].shape, place) for name, place in places.items())
+        self._layers.append(CompiledLayer(operation.name, descriptor, cycles, results))
 
     def finish(self) -> Program:
         """The program; `ValueError` where a memory is too small for it."""
@@ -214,11 +281,13 @@ class _Compiler:
             "threshold_depth": self._channels,
             "result_depth": self._results,
             "constant_depth": len(self._constants),
+            "knee_depth": len(self._knees),
         }
         for parameter, needed in needs.items():
             what, unit = _MEMORIES[parameter]
             _check_fit(what, needed, getattr(g, parameter), unit, parameter)
         needs["act_depth"] = self._act_words
+        needs["wide_depth"] = self._wide_words
         needs["max_passes"] = max(len(layer.descriptor.passes) for layer in self._layers)
         needs["accumulator_bits"] = self._accumulator_bits
         # Of the activations only what stands for places beyond pictures needs loading; it lies first.
@@ -230,11 +299,15 @@ class _Compiler:
         }
         if self._constants:
             images[Region.CONSTANTS] = host_image(self._constants, 32 * g.constant_words)
-        layers = tuple(
-            replace(layer, overwritten=any(_overwrites(later, layer) for later in self._layers[number + 1 :]))
-            for number, layer in enumerate(self._layers)
-        )
-        return Program(self._network, g, layers, images, self._places[INPUT], needs)
+        if self._knees:
+            images[Region.KNEES] = host_image(self._knees, 32 * KNEE_WORDS)
+        later: list[Result] = []
+        layers: list[CompiledLayer] = []
+        for layer in reversed(self._layers):
+            results = tuple(replace(one, overwritten=any(map(one.meets, later))) for one in layer.results)
+            layers.insert(0, replace(layer, results=results))
+            later += results
+        return Program(self._network, g, tuple(layers), images, self._places[INPUT], needs)
 
 
 class _Padding:
@@ -284,7 +357,7 @@ def _padding_code(operation: Operation) -> int:
 def _layouts(types: Mapping[str, TensorType], operations: list[Operation], g: Geometry) -> dict[str, Layout]:
     """How codes lie: of the input, as a vector if none but fully connected layers take it, and of each operation."""
     layouts = {}
-    coded = [one.name for one in operations if isinstance(one.layer, MaxPool) or one.layer.thresholds is not None]
+    coded = [one.name for one in operations if one.coded]
     for name in (INPUT, *coded):
         shape, bits = types[name].shape, types[name].high.bit_length()
         if name == INPUT and all(isinstance(one.layer, Dense) for one in operations if one.source == INPUT):
@@ -299,16 +372,43 @@ def _surplus_outputs(outputs: int, target: Layout) -> int:
     return target.digits - rest if 0 < rest < target.digits else 0
 
 
-def _threshold_words(layer: Dense | Conv, thresholds: Thresholds, surplus: int, g: Geometry) -> list[int]:
-    low, high = layer.sum_ranges()
-    wide = thresholds.widened(g.output_bits, int(low.min()), int(high.max()))
+def _threshold_words(operation: Operation, outputs: int, g: Geometry) -> list[int]:
+    assert operation.thresholds is not None
+    low, high = operation.limits
+    wide = operation.thresholds.widened(g.output_bits, low, high)
     rows = np.concatenate([wide.values, wide.flips[:, None].astype(np.int64)], axis=1)
-    unreachable = [[int(high.max()) + 1] * (2**g.output_bits - 1) + [0]] * surplus
-    return [int(value) & 0xFFFFFFFF for row in (*rows.tolist(), *unreachable) for value in row]
+    # Outputs that nobody reads give 0, whatever they add up: any number reaches the smallest, and the code is flipped.
+    nobody = [[-(2 ** (g.result_bits - 1))] * (2**g.output_bits - 1) + [1]] * (outputs - len(rows))
+    return [int(value) & 0xFFFFFFFF for row in (*rows.tolist(), *nobody) for value in row]
 
 
-def _overwrites(later: CompiledLayer, layer: CompiledLayer) -> bool:
-    return layer.output is not None and later.output is not None and later.output.meets(layer.output)
+def _place_wide(
+    types: Mapping[str, TensorType],
+    operations: list[Operation],
+    outputs: Callable[[Operation], int],
+    g: Geometry,
+) -> tuple[dict[str, WidePlacement], int]:
+    """Places of all wide numbers that are kept, and how few would do for them.
+
+    Those that an operation writes or adds pass by beside its outputs, so a pixel has room for as many.
+    """
+    kept = {one.kept: number for number, one in enumerate(operations) if one.kept is not None}
+    strides = {name: 0 for name in kept}
+    read = dict(kept)
+    for number, one in enumerate(operations):
+        for name in (one.kept, one.shortcut):
+            if name is not None:
+                strides[name] = max(strides[name], outputs(one))
+        for name in (one.source, one.shortcut):
+            if name in kept:
+                read[name] = number
+    places = {name: WidePlacement(0, types[name].shape, strides[name]) for name in kept}
+    tensors = {name: Lifetime(places[name].words, kept[name], read[name]) for name in kept}
+    least = place_tensors(tensors, first=0, depth=0)
+    needed = max((least[name] + tensors[name].words for name in kept), default=0)
+    _check_fit("Wide numbers", needed, g.wide_depth, "numbers", "wide_depth")
+    bases = place_tensors(tensors, first=0, depth=g.wide_depth)
+    return {name: replace(place, base=bases[name]) for name, place in places.items()}, needed
 
 
 def _check_fit(what: str, needed: int, limit: int, unit: str, parameter: str) -> None:
@@ -320,13 +420,18 @@ def _check_fit(what: str, needed: int, limit: int, unit: str, parameter: str) ->
         )
 
 
+def _check_codes(operation: Operation, g: Geometry) -> None:
+    """Refuse codes that are wider than those of the engine."""
+    bits = 0 if operation.thresholds is None else operation.thresholds.bits
+    if bits > g.output_bits:
+        raise ValueError(
+            f"{operation.name} has {bits}-bit outputs, wider than the engine's {g.output_bits}: "
+            f"generate it with --output-bits {bits}"
+        )
+
+
 def _check_layer(layer: Dense | Conv, weights: LaneWeights, g: Geometry) -> int:
     """The largest number that an accumulator must hold; refuse what those of the engine cannot."""
-    if layer.output_bits is not None and layer.output_bits > g.output_bits:
-        raise ValueError(
-            f"{layer.name} has {layer.output_bits}-bit outputs, wider than the engine's {g.output_bits}: "
-            f"generate it with --output-bits {layer.output_bits}"
-        )
     low, high = layer.sum_ranges()
     # Thresholds reach one above the largest sum, so that an unreachable one can be told apart.
     result = max(int(high.max()) + 2, -int(low.min()))

@@ -5,9 +5,10 @@ import numpy as np
 from evenstep.compiler.weights import LaneWeights
 from evenstep.spec.geometry import FACTOR_BITS, Geometry
 from evenstep.spec.layer import Dense
-from evenstep.spec.wide import Rescale
+from evenstep.spec.tensor import TensorType
+from evenstep.spec.wide import Line, Rescale
 
-__all__ = ["constant_words"]
+__all__ = ["constant_words", "knee_words"]
 
 
 def constant_words(layer: Dense, weights: LaneWeights, rescale: Rescale | None, geometry: Geometry) -> list[int]:
@@ -34,13 +35,31 @@ def constant_words(layer: Dense, weights: LaneWeights, rescale: Rescale | None, 
                 f"{rescale.name} rescales the sums of {layer.name}, which this engine cannot: "
                 "generate it with --rescale"
             )
-        if rescale.knee is not None:
-            raise ValueError(f"{rescale.name} must rescale along one line, not two that meet: no engine runs them yet")
-        _check_width(rescale.name, "multiplier", rescale.line.multiplier)
-        bias = rescale.line.bias + ((1 << rescale.shift) >> 1)
-        words[:, -3] = rescale.line.multiplier
-        words[:, -2] = bias
-        words[:, -1] = bias >> 32
+        words[:, -3:] = _line_words(rescale, rescale.line)
+    return _joined(words)
+
+
+def knee_words(bend: Rescale, source: TensorType) -> list[int]:
+    """A word of constants for each channel that is rescaled about a knee, as the joiner reads them.
+
+    `source` is the type of what is rescaled: without a knee, all of it lies above.
+    """
+    above, below = _line_words(bend, bend.line), _line_words(bend, bend.below or bend.line)
+    knee = np.full(len(above), source.low) if bend.knee is None else np.maximum(bend.knee, source.low)
+    # A knee that nothing reaches may be wider than what is compared with it.
+    unreached = knee > source.high
+    above[unreached], knee = below[unreached], np.where(unreached, source.low, knee)
+    return _joined(np.concatenate([knee[:, None].astype(object), above, below], axis=1))
+
+
+def _line_words(rescale: Rescale, line: Line) -> np.ndarray:
+    """Multiplier, and low and high word of the bias, of each channel; half a step is in the bias."""
+    _check_width(rescale.name, "multiplier", line.multiplier)
+    bias = (line.bias + ((1 << rescale.shift) >> 1)).astype(object)
+    return np.stack([line.multiplier.astype(object), bias, bias >> 32], axis=1)
+
+
+def _joined(words: np.ndarray) -> list[int]:
     return [sum((int(word) & 0xFFFFFFFF) << 32 * n for n, word in enumerate(row)) for row in words]
 
 

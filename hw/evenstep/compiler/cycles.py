@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from evenstep.spec.geometry import Geometry
-from evenstep.spec.program import HEADER_WORDS, LayerDescriptor
+from evenstep.spec.join import JOIN_WORDS
+from evenstep.spec.program import HEADER_WORDS, LayerDescriptor, Opcode
 from evenstep.spec.window import WINDOW_WORDS
 
 __all__ = ["END_CYCLES", "LayerCycles", "layer_cycles"]
@@ -13,8 +14,9 @@ END_CYCLES = 2
 # Cycles from a tile's last step, at the memories' outputs, to its sums in the drain registers; and through the drain.
 _ARRAY = 2
 _DRAIN = 2
-# Likewise for a maximum.
+# Likewise for a maximum; and through the joiner.
 _POOL = 2
+_JOINER = 7
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,16 @@ class LayerCycles:
 def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> LayerCycles:
     """Exact cycles of a layer; `macs` counts its multiply-accumulates, digit by digit."""
     g = geometry
-    fetch = 1 + HEADER_WORDS + (WINDOW_WORDS if layer.window else 0) + 2 * len(layer.passes) + 1
+    window, join = WINDOW_WORDS if layer.window else 0, JOIN_WORDS if layer.join else 0
+    fetch = 1 + HEADER_WORDS + window + join + 2 * len(layer.passes) + 1
     tiles = layer.tiles * layer.positions
     steps = tiles * layer.steps
-    if layer.pool:
+    # From a value to its codes: the packer never waits, as a word has at least as many codes as digits.
+    coded = 0 if layer.raw else _threshold_latency(g) + layer.digits
+    if layer.opcode is Opcode.SCAN:
+        total = fetch + steps + 1 + _JOINER + coded + 1
+        return LayerCycles(total, steps, 0, 0.0, 1.0)
+    if layer.opcode is Opcode.MAXIMUM:
         # From the last step on: memory, maximum.
         total = fetch + steps + _POOL + 1
         return LayerCycles(total, steps, 0, 0.0, 1.0)
@@ -78,10 +86,7 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     # From the last step on: memory, counter, accumulator; then the columns leave one by one.
     valid_columns = layer.outputs - (layer.tiles - 1) * g.columns
     drained = _ARRAY + g.columns
-    written = _ARRAY + valid_columns + _DRAIN + _combiner_latency(g)
-    if not layer.raw:
-        # The packer never waits: a word of a layer has at least as many codes as digits (see `compile_network`).
-        written += _threshold_latency(g) + layer.digits
+    written = _ARRAY + valid_columns + _DRAIN + _combiner_latency(g) + (_JOINER if layer.join else 0) + coded
     total = fetch + steps + stalls + max(drained, written) + 1
     useful = macs / (total * g.rows * g.columns * g.lanes)
     return LayerCycles(total, steps, stalls, useful, layer.outputs / (layer.tiles * g.columns))

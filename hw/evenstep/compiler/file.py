@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evenstep.compiler.program import Placement, Program
+from evenstep.compiler.program import Placement, Program, WidePlacement
 from evenstep.files import write_file
 from evenstep.link.protocol import Region
 
 __all__ = ["describe_program", "write_program"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def describe_program(program: Program) -> dict[str, Any]:
@@ -23,7 +23,8 @@ def describe_program(program: Program) -> dict[str, Any]:
         into every bank, of which there are ``banks``, ``bank_words`` apart.
     ``input``, ``layers``
         Where codes lie in a bank: first host word, shape, digits, and words of a pixel (see `compiler.layout.Layout`).
-        Of a layer without, the integers are in the results, ``result`` and up. Then the cycles that it takes.
+        Wide numbers that are kept lie in a bank of theirs, ``wide`` and up, with ``stride`` from a pixel to the next;
+        what is neither is in the results, ``result`` and up. Of each layer also the cycles that it takes.
     ``cycles``
         Of a whole run, exactly.
     """
@@ -33,16 +34,16 @@ def describe_program(program: Program) -> dict[str, Any]:
     }
     layers = []
     for layer in program.layers:
-        place = {"result": layer.descriptor.channel_base} if layer.output is None else _describe(program, layer.output)
-        layers.append(
+        results = [
             {
-                "name": layer.name,
-                "shape": list(layer.shape),
-                **place,
-                "overwritten": layer.overwritten,
-                "cycles": layer.cycles.total,
+                "name": result.name,
+                "shape": list(result.shape),
+                **_describe(program, result.place),
+                "overwritten": result.overwritten,
             }
-        )
+            for result in layer.results
+        ]
+        layers.append({"name": layer.name, "cycles": layer.cycles.total, "results": results})
     return {
         "format": _FORMAT,
         "network": program.network.name,
@@ -52,6 +53,7 @@ def describe_program(program: Program) -> dict[str, Any]:
         "bank_words": program.bank_words(Region.ACTIVATIONS),
         "result_bank_words": program.bank_words(Region.RESULTS),
         "result_bits": g.result_bits,
+        **({"wide_bank_words": program.bank_words(Region.WIDE), "wide_bits": g.wide_bits} if g.wide_depth else {}),
         "input": {"bits": program.network.input_bits, **_describe(program, program.input)},
         "layers": layers,
         "cycles": program.cycles,
@@ -59,7 +61,11 @@ def describe_program(program: Program) -> dict[str, Any]:
     }
 
 
-def _describe(program: Program, place: Placement) -> dict[str, Any]:
+def _describe(program: Program, place: Placement | WidePlacement | int) -> dict[str, Any]:
+    if isinstance(place, int):
+        return {"result": place}
+    if isinstance(place, WidePlacement):
+        return {"wide": place.base, "stride": place.stride}
     return {
         "word": program.host_address(Region.ACTIVATIONS, place.base),
         "codes": list(place.layout.shape),

@@ -1,5 +1,11 @@
-"""Operations: what an engine does for each layer of a network."""
+"""Operations: what an engine does for the layers of a network, several of which may be done in one go.
 
+An operation begins with a layer of weights, a maximum of codes, or a scan of wide numbers that an earlier one kept.
+Values then pass a rescaling, a second one with a knee, the sum with a shortcut, where they may be kept, and thresholds;
+each where the network has it. What does not come in this order begins an operation of its own.
+"""
+
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,14 +13,30 @@ import numpy as np
 from evenstep.spec.conv import Conv
 from evenstep.spec.encoding import Encoding
 from evenstep.spec.geometry import Geometry
-from evenstep.spec.layer import Dense, Weighted
+from evenstep.spec.layer import Dense
 from evenstep.spec.network import Layer, Network
 from evenstep.spec.pool import MaxPool, SumPool
 from evenstep.spec.tensor import TensorType
 from evenstep.spec.thresholds import Thresholds
-from evenstep.spec.wide import MultiThreshold, Rescale
+from evenstep.spec.wide import Add, MultiThreshold, Rescale
 
-__all__ = ["Operation", "engine_operations"]
+__all__ = ["Operation", "Scan", "engine_operations"]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Wide numbers one after the other, or the largest or the sum of each window.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    pool : MaxPool, SumPool or None
+        The windows.
+    """
+
+    name: str
+    pool: MaxPool | SumPool | None = None
 
 
 @dataclass(frozen=True)
@@ -24,75 +46,255 @@ class Operation:
     Parameters
     ----------
     name : str
-        Of the network's layer whose integers it gives.
-    layer : Dense, Conv or MaxPool
-        What it computes.
+        Of the network's layer whose integers it gives in the end.
+    layer : Dense, Conv, MaxPool or Scan
+        What it computes. A layer of weights has no thresholds of its own.
     source : str
         Whose integers it takes.
     rescale : Rescale or None
-        What becomes of the sums of a raw layer.
+        Line that the sums of a layer of weights go along.
+    bend : Rescale or None
+        What the shortcut, if there is one, or else the values are rescaled with.
+    shortcut : str or None
+        Whose wide numbers are added.
+    add : Add or None
+        What adds them.
+    kept : str or None
+        Of the network's layer whose integers are kept as wide numbers.
+    thresholds : Thresholds or None
+        What makes codes of the values.
+    limits : tuple of int
+        Smallest and largest value that is thresholded.
     """
 
     name: str
-    layer: Dense | Conv | MaxPool
+    layer: Dense | Conv | MaxPool | Scan
     source: str
     rescale: Rescale | None = None
+    bend: Rescale | None = None
+    shortcut: str | None = None
+    add: Add | None = None
+    kept: str | None = None
+    thresholds: Thresholds | None = None
+    limits: tuple[int, int] = (0, 0)
+
+    @property
+    def bend_source(self) -> str:
+        """Whose integers `bend` rescales."""
+        if self.shortcut is not None or isinstance(self.layer, Scan):
+            return self.shortcut or self.source
+        if self.rescale is not None:
+            return self.rescale.name
+        # A layer of ones that stands for the rescaling of codes has no integers of its own.
+        return self.source if self.bend is not None and self.layer.name == self.bend.name else self.layer.name
+
+    @property
+    def coded(self) -> bool:
+        """Whether it gives codes."""
+        return self.thresholds is not None or isinstance(self.layer, MaxPool)
 
 
 def engine_operations(network: Network, geometry: Geometry) -> list[Operation]:
-    """Operations of `network`, in its order.
+    """Operations of `network`, in an order in which they can run.
 
-    Sums over windows that are thresholded, and codes that are thresholded again, are convolutions with weights of 1.
+    Sums over windows of codes, and codes that are thresholded or rescaled, are convolutions with weights of 1.
 
     Raises
     ------
     ValueError
         There is no operation for a layer; the message names it, and the parameter that would mend it if one would.
     """
-    types = network.types()
-    operations: list[Operation] = []
-    sums: dict[str, SumPool] = {}
+    builder = _Builder(network, geometry)
     for layer in network.layers:
-        sources = network.sources(layer)
-        last = layer is network.layers[-1]
+        builder.add(layer)
+    return builder.finish()
+
+
+class _Builder:
+    """Operations that grow layer by layer.
+
+    The integers of a layer are codes in memory, wide numbers in memory, values on their way through an operation that
+    can still take them further, or wide numbers to be rescaled when they are wanted.
+    """
+
+    def __init__(self, network: Network, geometry: Geometry) -> None:
+        self._network, self._geometry = network, geometry
+        self._types = network.types()
+        self._takers = Counter(source for layer in network.layers for source in network.sources(layer))
+        self._operations: dict[str, Operation] = {}  # by the name of the layer whose values they hold last
+        self._kept: set[str] = set()
+        self._lines: dict[str, tuple[str, Rescale]] = {}  # wide numbers, and what is still to be done with them
+
+    def add(self, layer: Layer) -> None:
+        """Take a layer into an operation."""
+        sources = self._network.sources(layer)
+        source = sources[0]
         match layer:
             case Dense() | Conv():
-                if layer.thresholds is None and not last and not _is_rescaled(network, layer):
-                    raise ValueError(f"{layer.name} must be thresholded, or end the network: no engine keeps its sums")
-                operations.append(Operation(layer.name, layer, sources[0]))
-            case MaxPool():
-                operations.append(Operation(layer.name, layer, sources[0]))
-            case SumPool() if not last:
-                sums[layer.name] = layer
-                continue
-            case MultiThreshold() if sources[0] in sums:
-                pool = sums.pop(sources[0])
-                before = network.sources(pool)[0]
-                ones = _sum_windows(layer, types[before], pool.kernel, pool.stride)
-                operations.append(Operation(layer.name, ones, before))
-            case MultiThreshold() if types[sources[0]].low == 0:
-                operations.append(Operation(layer.name, _sum_windows(layer, types[sources[0]]), sources[0]))
-            case Rescale() if last and _is_rescaled(network, network.layers[-2]):
-                operations[-1] = replace(operations[-1], name=layer.name, rescale=layer)
-            case _:
-                raise ValueError(_refusal(network, layer))
-        _check_operation(operations[-1], types, geometry)
-    if sums:
-        raise ValueError(f"{next(iter(sums))} must be thresholded by the layer after it: no engine keeps its sums")
-    return operations
+                sums = replace(layer, thresholds=None)
+                kind = sums.infer(self._types[source])
+                self._begin(Operation(layer.name, sums, source, thresholds=layer.thresholds, limits=_limits(kind)))
+            case Add():
+                self._add(layer, sources)
+            case MaxPool() | SumPool():
+                self._pool(layer, source)
+            case Rescale():
+                self._rescale(layer, source)
+            case MultiThreshold():
+                self._threshold(layer, source)
+
+    def finish(self) -> list[Operation]:
+        """All operations; `ValueError` where values of one end nowhere."""
+        end = self._network.layers[-1].name
+        if end in self._lines:
+            source, line = self._lines.pop(end)
+            self._begin(Operation(end, Scan(end), source, bend=line))
+        *inner, last = self._operations.values()
+        assert last.name == end
+        for operation in inner:
+            if not operation.coded and operation.kept is None:
+                raise ValueError(f"{operation.name} must be thresholded by the layer after it, or rescaled and kept")
+        if not last.coded and last.kept is None:
+            shape = self._types[last.name].shape
+            if len(shape) == 3 and shape[1:] != (1, 1):
+                raise ValueError(
+                    f"{last.name} must be thresholded: no engine keeps the sums of {shape[1]} x {shape[2]} places"
+                )
+        for operation in self._operations.values():
+            _check_operation(operation, self._types, self._geometry)
+        return list(self._operations.values())
+
+    def _begin(self, operation: Operation) -> None:
+        self._operations[operation.name] = operation
+
+    def _extend(self, source: str, name: str, **changes: object) -> None:
+        """Take the operation whose values are those of `source` further, to those of the layer `name`."""
+        self._operations = {
+            (name if key == source else key): (replace(one, name=name, **changes) if key == source else one)  # type: ignore[arg-type]
+            for key, one in self._operations.items()
+        }
+
+    def _is_codes(self, name: str) -> bool:
+        one = self._operations.get(name)
+        return name not in self._lines and name not in self._kept and (one is None or one.coded)
+
+    def _passing(self, name: str) -> Operation | None:
+        """The operation whose values, which nobody else takes, are those of a layer."""
+        one = self._operations.get(name)
+        alone = one is not None and not one.coded and self._takers[name] == 1
+        return one if alone and one is not None and one.kept is None else None
+
+    def _keep(self, name: str) -> None:
+        """Have the integers of a layer in memory, as wide numbers."""
+        if name in self._kept:
+            return
+        if name in self._lines:
+            source, line = self._lines.pop(name)
+            self._begin(Operation(name, Scan(name), source, bend=line))
+        elif self._is_codes(name):
+            raise ValueError(f"{name} must be rescaled before it is added to others, which it is not")
+        g, kind = self._geometry, self._types[name]
+        if not g.wide_depth:
+            raise ValueError(
+                f"{name} must be thresholded by the layer after it, or end the network: this engine keeps no sums; "
+                "generate it with --convolution --rescale --wide-depth N"
+            )
+        bits = max(-kind.low - 1, kind.high).bit_length() + 1
+        if bits > g.wide_bits:
+            raise ValueError(
+                f"{name} has numbers of {bits} bits, wider than the {g.wide_bits} that the engine keeps: "
+                f"generate it with --wide-bits {bits}"
+            )
+        self._operations[name] = replace(self._operations[name], kept=name)
+        self._kept.add(name)
+
+    def _pool(self, layer: MaxPool | SumPool, source: str) -> None:
+        if self._is_codes(source):
+            if isinstance(layer, SumPool):
+                self._begin(Operation(layer.name, self._ones(layer.name, source, layer.kernel, layer.stride), source))
+            else:
+                self._begin(Operation(layer.name, layer, source))
+            return
+        if source in self._lines:
+            kept, line = self._lines[source]
+            self._begin(Operation(layer.name, Scan(layer.name, layer), kept, bend=line))
+            return
+        self._keep(source)
+        self._begin(Operation(layer.name, Scan(layer.name, layer), source))
+
+    def _rescale(self, layer: Rescale, source: str) -> None:
+        if self._is_codes(source):
+            rescale, bend = (layer, None) if layer.knee is None else (None, layer)
+            self._begin(
+                Operation(layer.name, self._ones(layer.name, source), source, rescale=rescale, bend=bend),
+            )
+            return
+        one = self._passing(source)
+        weighted = one is not None and isinstance(one.layer, Dense | Conv) and one.bend is None and one.add is None
+        if one is not None and weighted and layer.knee is None and one.rescale is None:
+            self._extend(source, layer.name, rescale=layer)
+        elif weighted:
+            self._extend(source, layer.name, bend=layer)
+        else:
+            self._keep(source)
+            self._lines[layer.name] = source, layer
+
+    def _add(self, layer: Add, sources: tuple[str, ...]) -> None:
+        order = list(self._operations)
+        hosts = [
+            source
+            for source in sources
+            if (one := self._passing(source)) is not None
+            and isinstance(one.layer, Dense | Conv)
+            and one.bend is None
+            and one.add is None
+        ]
+        if not hosts:
+            raise ValueError(
+                f"{layer.name} must add to the sums of a layer of weights, which none of its sources gives"
+            )
+        host = max(hosts, key=order.index)
+        other = sources[1 - sources.index(host)]
+        if other in self._lines and self._takers[other] == 1:
+            shortcut, bend = self._lines.pop(other)
+        else:
+            self._keep(other)
+            shortcut, bend = other, None
+        # What it waits for may have come after it, and nothing yet waits for it: it becomes the last.
+        self._operations[host] = self._operations.pop(host)
+        self._extend(host, layer.name, shortcut=shortcut, bend=bend, add=layer)
+
+    def _threshold(self, layer: MultiThreshold, source: str) -> None:
+        name, limits = layer.name, _limits(self._types[source])
+        if self._is_codes(source):
+            one = Operation(name, self._ones(name, source), source)
+        elif source in self._lines:
+            kept, line = self._lines[source]
+            one = Operation(name, Scan(name), kept, bend=line)
+        else:
+            if self._takers[source] > 1:
+                self._keep(source)
+            if source in self._operations:
+                self._extend(source, name, thresholds=layer.thresholds, limits=limits)
+                return
+            one = Operation(name, Scan(name), source)
+        self._begin(replace(one, thresholds=layer.thresholds, limits=limits))
+
+    def _ones(
+        self, name: str, source: str, kernel: tuple[int, int] = (1, 1), stride: tuple[int, int] = (1, 1)
+    ) -> Conv | Dense:
+        """The layer of weights of 1 that gives the sums of windows of codes."""
+        kind = self._types[source]
+        channels, bits = kind.channels, kind.high.bit_length()
+        ones = Encoding("unsigned", 1)
+        if len(kind.shape) == 1:
+            return Dense(name, np.eye(channels, dtype=np.int64), ones, bits, None)
+        weights = np.ones((channels, 1, *kernel), np.int64)
+        return Conv(name, weights, ones, bits, None, stride=stride, groups=channels)
 
 
-def _is_rescaled(network: Network, layer: Layer) -> bool:
-    """Whether `layer` gives the sums that the network's last layer rescales."""
-    *_, before, last = network.layers
-    if not isinstance(last, Rescale) or layer is not before or network.sources(last) != (layer.name,):
-        return False
-    return isinstance(layer, Weighted) and layer.thresholds is None
-
-
-def _refusal(network: Network, layer: Layer) -> str:
-    sources = ", ".join(network.sources(layer))
-    return f"{layer.name} must be a layer that engines run, not a {type(layer).__name__} on {sources}"
+def _limits(kind: TensorType) -> tuple[int, int]:
+    return kind.low, kind.high
 
 
 def _check_operation(operation: Operation, types: dict[str, TensorType], g: Geometry) -> None:
@@ -102,29 +304,13 @@ def _check_operation(operation: Operation, types: dict[str, TensorType], g: Geom
             f"{operation.name} must be a fully connected layer on this engine, not one on pictures: "
             "generate it with --convolution"
         )
-    if isinstance(layer, MaxPool):
-        bits = source.high.bit_length()
-        if source.low < 0:
-            raise ValueError(f"{layer.name} must take the largest of codes, not of sums as those of {operation.source}")
-        if bits > g.act_bits:
-            raise ValueError(
-                f"{layer.name} takes the largest of {bits}-bit codes, wider than a lane's {g.act_bits}: "
-                f"generate it with --act-bits {bits}"
-            )
-    elif layer.thresholds is None and len(shape := layer.output_shape(source.shape)) == 3 and shape[1:] != (1, 1):
+    if isinstance(layer, MaxPool) and (bits := source.high.bit_length()) > g.act_bits:
         raise ValueError(
-            f"{layer.name} must be thresholded: no engine keeps the sums of {shape[1]} x {shape[2]} places"
+            f"{layer.name} takes the largest of {bits}-bit codes, wider than a lane's {g.act_bits}: "
+            f"generate it with --act-bits {bits}"
         )
-
-
-def _sum_windows(
-    layer: MultiThreshold, source: TensorType, kernel: tuple[int, int] = (1, 1), stride: tuple[int, int] = (1, 1)
-) -> Conv | Dense:
-    """The layer of weights of 1 whose sums `layer` thresholds."""
-    channels, bits = source.channels, source.high.bit_length()
-    thresholds: Thresholds = layer.thresholds
-    ones = Encoding("unsigned", 1)
-    if len(source.shape) == 1:
-        return Dense(layer.name, np.eye(channels, dtype=np.int64), ones, bits, thresholds)
-    weights = np.ones((channels, 1, *kernel), np.int64)
-    return Conv(layer.name, weights, ones, bits, thresholds, stride=stride, groups=channels)
+    if operation.bend is not None and not g.wide_depth:
+        raise ValueError(
+            f"{operation.bend.name} rescales values about a knee, which this engine cannot: "
+            "generate it with --convolution --rescale --wide-depth N"
+        )

@@ -1,6 +1,7 @@
 """Programs: what the compiler makes of a network for one engine."""
 
 import hashlib
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from evenstep.spec.geometry import Geometry
 from evenstep.spec.network import Network
 from evenstep.spec.program import END_WORD, LayerDescriptor
 
-__all__ = ["CompiledLayer", "Placement", "Program"]
+__all__ = ["CompiledLayer", "Placement", "Program", "Result", "WidePlacement"]
 
 # Low bits of a program's word say what it is; of the end, the others mean nothing.
 _OPERATION_BITS = 4
@@ -47,31 +48,92 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class CompiledLayer:
-    """A layer of a program.
+class WidePlacement:
+    """Place of wide numbers in each bank of their memory: pixel by pixel, then the channels.
+
+    Parameters
+    ----------
+    base : int
+        First number.
+    shape : tuple of int
+        ``(channels,)`` or ``(channels, height, width)``.
+    stride : int
+        Numbers from a pixel to the next; as many as there are channels, or more.
+    """
+
+    base: int
+    shape: tuple[int, ...]
+    stride: int
+
+    @property
+    def words(self) -> int:
+        """Numbers in all."""
+        return math.prod(self.shape[1:]) * self.stride
+
+    @property
+    def end(self) -> int:
+        """The number behind the last."""
+        return self.base + self.words
+
+    def meets(self, other: "WidePlacement") -> bool:
+        """Whether the two share numbers."""
+        return self.base < other.end and other.base < self.end
+
+
+@dataclass(frozen=True)
+class Result:
+    """Integers that can be read when a run has ended.
 
     Parameters
     ----------
     name : str
-        Of the network's layer whose integers it gives: of the rescaling, where one follows.
+        Of the network's layer that gives them.
+    shape : tuple of int
+        ``(channels,)`` or ``(channels, height, width)``.
+    place : Placement, WidePlacement or int
+        Where they lie: as codes; as wide numbers; in the result memory, from that word on.
+    overwritten : bool
+        They are gone when the run ends, as a later layer reuses their place.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    place: Placement | WidePlacement | int
+    overwritten: bool = False
+
+    def meets(self, other: "Result") -> bool:
+        """Whether the two share a place."""
+        one, two = self.place, other.place
+        if isinstance(one, Placement) and isinstance(two, Placement):
+            return one.meets(two)
+        return isinstance(one, WidePlacement) and isinstance(two, WidePlacement) and one.meets(two)
+
+
+@dataclass(frozen=True)
+class CompiledLayer:
+    """A layer of a program, which may do several of the network's.
+
+    Parameters
+    ----------
+    name : str
+        Of the last of the network's layers that it does.
     descriptor : LayerDescriptor
         What the sequencer runs.
     cycles : LayerCycles
         What it takes, exactly.
-    shape : tuple of int
-        Shape of these integers, ``(channels,)`` or ``(channels, height, width)``.
-    output : Placement or None
-        Where its codes lie; None for a raw layer.
-    overwritten : bool
-        Its codes are gone when the run ends, as a later layer reuses their place.
+    results : tuple of Result
+        What it writes: the wide numbers that it keeps, if any, then what `name` gives, if that is not the same.
     """
 
     name: str
     descriptor: LayerDescriptor
     cycles: LayerCycles
-    shape: tuple[int, ...]
-    output: Placement | None
-    overwritten: bool
+    results: tuple[Result, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the last of its integers."""
+        return self.results[-1].shape
 
 
 @dataclass(frozen=True)
@@ -99,6 +161,16 @@ class Program:
     images: dict[Region, list[int]]
     input: Placement
     needs: dict[str, int]
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Results of all layers, in their order."""
+        return tuple(result for layer in self.layers for result in layer.results)
+
+    @property
+    def output(self) -> Result:
+        """What the network gives."""
+        return self.layers[-1].results[-1]
 
     @property
     def cycles(self) -> int:
@@ -147,11 +219,10 @@ class Program:
         return host_image(self.input.layout.pack(codes), g.act_word_bits)
 
     def boundaries(self, inputs: Any) -> list[np.ndarray]:
-        """Integers that each of `layers` must give for `inputs`; shapes as those of `Network.boundaries`."""
+        """Integers that each of `results` must be for `inputs`; shapes as those of `Network.boundaries`."""
         names = [layer.name for layer in self.network.layers]
-        wanted = {layer.name for layer in self.layers}
-        results = zip(names, self.network.boundaries(inputs), strict=True)
-        return [result for name, result in results if name in wanted]
+        known = dict(zip(names, self.network.boundaries(inputs), strict=True))
+        return [known[result.name] for result in self.results]
 
     def host_address(self, region: Region, word: int) -> int:
         """Host address of a wide word in the first bank of a memory."""
@@ -159,11 +230,7 @@ class Program:
         return word * host_lanes(width)
 
     def bank_words(self, region: Region) -> int:
-        """Host words from one bank (row) of a memory to the next."""
-        depth = self.geometry.act_depth if region is Region.ACTIVATIONS else self.geometry.result_depth
-        return self.host_address(region, 1 << (depth - 1).bit_length())
-
-    def output_codes(self, layer: CompiledLayer, words: list[int]) -> np.ndarray:
-        """Codes of a layer, in its shape, from the wide activation words of its place."""
-        assert layer.output is not None
-        return layer.output.layout.unpack(words).reshape(layer.shape)
+        """Host words from one bank (row) of a memory to the next; 0 for memories that all rows share."""
+        g = self.geometry
+        depths = {Region.ACTIVATIONS: g.act_depth, Region.RESULTS: g.result_depth, Region.WIDE: g.wide_depth}
+        return self.host_address(region, 1 << (depths[region] - 1).bit_length()) if region in depths else 0

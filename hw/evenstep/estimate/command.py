@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from evenstep.compiler import Program, compile_network
+from evenstep.compiler import Placement, Program, WidePlacement, compile_network
 from evenstep.estimate.area import estimate_area
 from evenstep.gateware.engine import host_words
 from evenstep.generate.options import geometry_options
@@ -87,9 +87,13 @@ def _fill_table(program: Program) -> Table:
     table = _right_aligned("Memory that the network takes", "memory", "host words", "of", "share")
     sizes = host_words(g)
     used = {region: len(words) for region, words in program.images.items()}
-    ends = [program.input, *(layer.output for layer in program.layers if layer.output)]
-    used[Region.ACTIVATIONS] = program.host_address(Region.ACTIVATIONS, max(place.end for place in ends))
+    places = [program.input, *(result.place for result in program.results)]
+    codes = max(place.end for place in places if isinstance(place, Placement))
+    used[Region.ACTIVATIONS] = program.host_address(Region.ACTIVATIONS, codes)
     sizes[Region.ACTIVATIONS] = program.host_address(Region.ACTIVATIONS, g.act_depth)
+    if g.wide_depth:
+        used[Region.WIDE] = max((place.end for place in places if isinstance(place, WidePlacement)), default=0)
+        sizes[Region.WIDE] = g.wide_depth
     for region, words in used.items():
         table.add_row(region.name.lower(), f"{words:,}", f"{sizes[region]:,}", f"{words / sizes[region]:.0%}")
     return table

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 from evenstep.gateware.array import PEArray
 from evenstep.gateware.combine import Combiner
 from evenstep.gateware.drain import Drain
+from evenstep.gateware.join import Joiner
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host
 from evenstep.gateware.packer import Packer
 from evenstep.gateware.pool import Pooler
@@ -19,6 +20,7 @@ from evenstep.link.decoder import CommandDecoder
 from evenstep.link.frame import FrameReceiver, FrameSender
 from evenstep.link.protocol import ADDRESS_BITS, Region, host_lanes
 from evenstep.spec.geometry import Geometry
+from evenstep.spec.join import KNEE_WORDS
 
 __all__ = ["Core", "Engine", "host_words"]
 
@@ -42,6 +44,14 @@ def host_words(geometry: Geometry) -> dict[Region, int]:
         Region.ACTIVATIONS: words(g.act_word_bits, g.act_depth, g.rows),
         Region.RESULTS: words(g.result_bits, g.result_depth, g.rows),
         **({Region.CONSTANTS: words(32 * g.constant_words, g.constant_depth)} if g.combines else {}),
+        **(
+            {
+                Region.WIDE: words(g.wide_bits, g.wide_depth, g.rows),
+                Region.KNEES: words(32 * KNEE_WORDS, g.knee_depth),
+            }
+            if g.wide_depth
+            else {}
+        ),
     }
 
 
@@ -116,9 +126,10 @@ class Core(wiring.Component):
             WordMemory(width=g.act_word_bits, depth=g.act_depth, init=images[Region.ACTIVATIONS]) for _ in range(g.rows)
         ]
         results = [WordMemory(width=g.result_bits, depth=g.result_depth) for _ in range(g.rows)]
-        for row in range(g.rows):
-            m.submodules[f"activations{row}"] = activations[row]
-            m.submodules[f"results{row}"] = results[row]
+        wide = [WordMemory(width=g.wide_bits, depth=g.wide_depth) for _ in range(g.rows if g.wide_depth else 0)]
+        for name, memories in (("activations", activations), ("results", results), ("wide", wide)):
+            for row, memory in enumerate(memories):
+                m.submodules[f"{name}{row}"] = memory
 
         sequencer, array, drain, packer = Sequencer(g), PEArray(g), Drain(g), Packer(g)
         threshold = create_threshold_unit(
@@ -136,7 +147,9 @@ class Core(wiring.Component):
 
         # Host.
         banked = {}
-        for name, banks in (("activations", activations), ("results", results)):
+        for name, banks in (("activations", activations), ("results", results), ("wide", wide)):
+            if not banks:
+                continue
             banked[name] = HostSignature(banks[0].host.signature.address_bits + ceil_log2(g.rows)).create()
             bank = banked[name].address[banks[0].host.signature.address_bits :]
             connect_host(m, banked[name], bank, [memory.host for memory in banks])
@@ -162,6 +175,13 @@ class Core(wiring.Component):
                 finished.bits.eq(layer.bits),
             ]
             regions[Region.CONSTANTS] = finished.host
+        joiner = None
+        if wide:
+            joiner = Joiner(g, channel_bits=drain.channel_bits, init=images[Region.KNEES])
+            m.submodules.joiner = ResetInserter(self.reset)(joiner)
+            wiring.connect(m, finished.o, joiner.i)
+            regions |= {Region.WIDE: banked["wide"], Region.KNEES: joiner.host}
+            finished = joiner
         connect_host(m, wiring.flipped(self.host), self.region, [regions[region] for region in sorted(regions)])
 
         # Sequencer, operands and array.
@@ -207,7 +227,9 @@ class Core(wiring.Component):
             threshold.i.valid.eq(finished.o.valid & ~layer.raw),
             finished.o.ready.eq(threshold.i.ready | layer.raw),
         ]
-        result_write = finished.o.valid & layer.raw
+        result_write, kept = finished.o.valid & layer.raw, Const(0, 1)
+        if joiner is not None:
+            result_write, kept = result_write & ~layer.join.keeps, result_write & layer.join.keeps
         for row, memory in enumerate(results):
             m.d.comb += [
                 memory.write_address.eq(value.channel),
@@ -223,6 +245,7 @@ class Core(wiring.Component):
         write = Signal()
         m.d.comb += [written.eq(packer.o.payload), write.eq(packer.o.valid)]
         if g.convolution:
+            m.d.comb += packer.skip.eq(layer.pixel_skip)
             m.submodules.pooler = pooler = ResetInserter(self.reset)(Pooler(g))
             m.d.comb += [
                 pooler.start.eq(sequencer.layer_start),
@@ -235,14 +258,45 @@ class Core(wiring.Component):
             with m.If(layer.pool):
                 m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(1)]
                 m.d.comb += [written.eq(pooler.o.payload), write.eq(pooler.o.valid)]
+        if joiner is not None:
+            self._connect_wide(m, joiner, sequencer, array, wide)
         for row, memory in enumerate(activations):
             m.d.comb += [
                 memory.write_address.eq(layer.output_base + written.offset),
                 memory.write_data.eq(written.words.word_select(row, g.act_word_bits)),
                 memory.write_enable.eq(write),
             ]
-        m.d.comb += sequencer.written.eq((write & written.last) | (result_write & value.last))
+        m.d.comb += sequencer.written.eq((write & written.last) | ((result_write | kept) & value.last))
         return m
+
+    @staticmethod
+    def _connect_wide(
+        m: Module, joiner: Joiner, sequencer: Sequencer, array: PEArray, memories: list[WordMemory]
+    ) -> None:
+        """Connect joiner, sequencer and the memory of wide numbers: shortcuts are read from it, and steps of a scan."""
+        layer, step = sequencer.layer, joiner.step.payload
+        m.d.comb += [
+            joiner.settings.eq(layer.join),
+            joiner.scans.eq(layer.scan),
+            joiner.channel_base.eq(layer.channel_base),
+            joiner.start.eq(sequencer.layer_start),
+            joiner.step.valid.eq(sequencer.step_valid & layer.scan),
+            step.first.eq(sequencer.step_first),
+            step.last.eq(sequencer.step_last),
+            step.final.eq(sequencer.step_final),
+            step.inside.eq(sequencer.step_inside),
+            joiner.read_data.eq(Cat(memory.read_data for memory in memories)),
+        ]
+        with m.If(layer.scan):
+            m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(joiner.step.ready)]
+        for row, memory in enumerate(memories):
+            m.d.comb += [
+                memory.read_address.eq(Mux(layer.scan, sequencer.act_address, joiner.read_address)),
+                memory.read_enable.eq(Mux(layer.scan, sequencer.read_enable, joiner.read_enable)),
+                memory.write_address.eq(joiner.write_address),
+                memory.write_enable.eq(joiner.write_enable),
+                memory.write_data.eq(joiner.write_data.word_select(row, memory.width)),
+            ]
 
 
 class Engine(wiring.Component):

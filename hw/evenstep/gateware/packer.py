@@ -1,6 +1,6 @@
 """Packer: output codes, one channel at a time, become activation words of the next layer."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,6 +41,8 @@ class Packer(wiring.Component):
         Digits to write of each code, 1 to ceil(N / A). Stable during a layer, like `stride`.
     stride : In
         Distance between the words of neighbouring digits.
+    skip : In(12)
+        Words to pass over behind those of a position.
     """
 
     i: stream.Interface
@@ -48,6 +50,7 @@ class Packer(wiring.Component):
     start: Signal
     digits: Signal
     stride: Signal
+    skip: Signal
 
     def __init__(self, geometry: Geometry):
         self.geometry = g = geometry
@@ -60,6 +63,7 @@ class Packer(wiring.Component):
                 "start": In(1),
                 "digits": In(range(g.output_digits + 1)),
                 "stride": In(self.address_bits),
+                "skip": In(12),
             }
         )
 
@@ -67,7 +71,7 @@ class Packer(wiring.Component):
         m = Module()
         g = self.geometry
         lane = Signal(range(max(2, g.lanes)))
-        word = Signal(self.address_bits)  # words of the layer completed so far
+        word = Signal(self.address_bits)  # of the layer, the one that is collected
         collected = Signal(g.rows * g.lanes * g.output_bits)
         leaving = Signal.like(collected, reset_less=True)
         digit = Signal(range(g.output_digits + 1))
@@ -115,7 +119,7 @@ class Packer(wiring.Component):
                     m.d.sync += [
                         collected.eq(0),
                         lane.eq(0),
-                        word.eq(word + 1),
+                        word.eq(word + 1 + Mux(self.i.payload.last, self.skip, 0)),
                         leaving.eq(now),
                         digit.eq(0),
                         offset.eq(word),

@@ -1,12 +1,14 @@
 """Sequencer: runs a program of layer descriptors out of on-chip memories, without the host."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from evenstep.gateware.join import join_layout
 from evenstep.gateware.window import WindowWalker
 from evenstep.spec.geometry import Geometry
+from evenstep.spec.join import JOIN_WORDS
 from evenstep.spec.program import HEADER_WORDS
 from evenstep.spec.window import WINDOW_WORDS
 
@@ -30,7 +32,8 @@ def layer_configuration(geometry: Geometry) -> data.StructLayout:
             "output_base": act_bits,
             "digit_stride": act_bits,
             **(constants if g.combines else {}),
-            **({"pool": 1} if g.convolution else {}),
+            **({"pool": 1, "pixel_skip": 12} if g.convolution else {}),
+            **({"scan": 1, "join": join_layout(g)} if g.wide_depth else {}),
         }
     )
 
@@ -43,7 +46,7 @@ class Sequencer(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-        Uses the depths of the memories, `max_passes`, `zero_bits`, `combines` and `convolution`.
+        Uses the depths of the memories, `max_passes`, `zero_bits`, `combines`, `convolution` and `wide_depth`.
 
     Members
     -------
@@ -60,9 +63,11 @@ class Sequencer(wiring.Component):
     program_address, program_enable, program_data
         Read port of the program memory, data one cycle later.
     act_address, weight_address, read_enable : Out
-        Read ports of the operand memories, data one cycle later.
+        Read ports of the operand memories, data one cycle later; of a scan, `act_address` is one of wide numbers.
     step_valid, step_first, step_last, step_shift, step_count, step_final : Out(1)
         Flags of the step whose operands the memories give in this cycle.
+    step_inside : Out(1)
+        They are of a place within the picture; where there are wide numbers.
     step_ready : In(1)
         The array takes the step.
     layer : Out
@@ -90,6 +95,7 @@ class Sequencer(wiring.Component):
     step_shift: Signal
     step_count: Signal
     step_final: Signal
+    step_inside: Signal
     step_ready: Signal
     layer: data.View
     layer_start: Signal
@@ -109,7 +115,7 @@ class Sequencer(wiring.Component):
                 "program_address": Out(self.program_bits),
                 "program_enable": Out(1),
                 "program_data": In(32),
-                "act_address": Out(ceil_log2(g.act_depth)),
+                "act_address": Out(ceil_log2(max(g.act_depth, g.wide_depth))),
                 "weight_address": Out(ceil_log2(g.weight_depth)),
                 "read_enable": Out(1),
                 "step_valid": Out(1),
@@ -118,6 +124,7 @@ class Sequencer(wiring.Component):
                 "step_shift": Out(1),
                 "step_count": Out(1),
                 "step_final": Out(1),
+                **({"step_inside": Out(1)} if g.wide_depth else {}),
                 "step_ready": In(1),
                 "layer": Out(layer_configuration(geometry)),
                 "layer_start": Out(1),
@@ -146,7 +153,7 @@ class Sequencer(wiring.Component):
 
         # Fetch: words arrive one cycle after their address; `word` numbers the arriving one within the descriptor.
         pc = Signal(self.program_bits)
-        header_words = HEADER_WORDS + (WINDOW_WORDS if g.convolution else 0)
+        header_words = HEADER_WORDS + (WINDOW_WORDS if g.convolution else 0) + (JOIN_WORDS if g.wide_depth else 0)
         word = Signal(range(header_words))
         arriving = Signal()
         passes = Signal(8)
@@ -178,6 +185,9 @@ class Sequencer(wiring.Component):
         with m.If(self.written):
             m.d.sync += unwritten.eq(unwritten - 1)
 
+        weighted = ~self.layer.pool if g.convolution else Const(1, 1)
+        if g.wide_depth:
+            weighted &= ~self.layer.scan
         last_position: Value = Const(1, 1)
         address: Value = current.act + step
         walker = WindowWalker(address_bits=act_bits) if g.convolution else None
@@ -222,6 +232,8 @@ class Sequencer(wiring.Component):
                                 m.d.sync += [self.layer.combined.eq(fetched[6]), self.layer.rescaled.eq(fetched[7])]
                             if g.convolution:
                                 m.d.sync += self.layer.pool.eq(fetched[1])
+                            if g.wide_depth:
+                                m.d.sync += self.layer.scan.eq(fetched[2])
                             with m.If(fetched[:4] == 0):
                                 m.d.sync += [word.eq(0), self.busy.eq(0)]
                                 m.next = "Idle"
@@ -245,10 +257,14 @@ class Sequencer(wiring.Component):
                             m.d.sync += self.layer.output_base.eq(fetched)
                         with m.Case(8):
                             m.d.sync += self.layer.digit_stride.eq(fetched)
+                            if g.convolution:
+                                m.d.sync += self.layer.pixel_skip.eq(fetched[20:])
                         if walker is not None:
                             for number in range(WINDOW_WORDS):
                                 with m.Case(HEADER_WORDS + number):
                                     m.d.comb += walker.write[number].eq(1)
+                        if g.wide_depth:
+                            self._decode_join(m, fetched)
                     with m.If(word == header_words - 1):
                         m.d.sync += [word.eq(0), pass_half.eq(0), pass_index.eq(0)]
                         m.next = "Passes"
@@ -284,7 +300,7 @@ class Sequencer(wiring.Component):
                 if walker is not None:
                     m.d.comb += walker.start.eq(1)
                     m.d.sync += [
-                        undrained.eq(Mux(self.layer.pool, 0, walker.positions)),
+                        undrained.eq(Mux(weighted, walker.positions, 0)),
                         unwritten.eq(walker.positions),
                     ]
                 m.next = "Run"
@@ -322,6 +338,8 @@ class Sequencer(wiring.Component):
                                 with m.If(last_position):
                                     m.next = "Finish"
                     if walker is not None:
+                        if g.wide_depth:
+                            m.d.sync += self.step_inside.eq(walker.inside)
                         m.d.comb += [
                             walker.step.eq(1),
                             walker.end_pass.eq(last_step),
@@ -333,3 +351,16 @@ class Sequencer(wiring.Component):
                 with m.If((undrained == 0) & (unwritten == 0)):
                     m.next = "Header"
         return m
+
+    def _decode_join(self, m: Module, fetched: Value) -> None:
+        """Words of `evenstep.spec.join.Join`, in the switch over the words of a header."""
+        join, first = self.layer.join, HEADER_WORDS + WINDOW_WORDS
+        with m.Case(first):
+            fields = (join.shift, join.bits, join.sum_bits, join.joins, join.bends, join.keeps, join.largest)
+            m.d.sync += Cat(fields).eq(fetched)
+        with m.Case(first + 1):
+            m.d.sync += [join.shortcut.eq(fetched[:20]), join.read_skip.eq(fetched[20:])]
+        with m.Case(first + 2):
+            m.d.sync += [join.kept.eq(fetched[:20]), join.write_skip.eq(fetched[20:])]
+        with m.Case(first + 3):
+            m.d.sync += join.knee_base.eq(fetched)

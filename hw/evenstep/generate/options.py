@@ -29,7 +29,9 @@ _HELP = {
     "breakpoints": "Most breakpoints of piecewise linear weights, 0 to 3.",
     "piecewise": "Piecewise linear weights: several sums that constants combine, or decoded to plain integers.",
     "convolution": "Windows that move over pictures: convolutions and maxima.",
-    "rescale": "Rescale raw results: multiplier, bias and shift.",
+    "rescale": "Rescale results: multiplier, bias and shift.",
+    "wide_depth": "Wide numbers of each row, for residual networks; 0: none.",
+    "wide_bits": "Width of the wide numbers, 8 to 32.",
     "accumulator_bits": "Width of the dot products.",
     "threshold_style": "Comparators: all at once, or a binary search.",
     "counter": "Structure that counts ones.",
@@ -39,6 +41,7 @@ _HELP = {
     "result_depth": "Raw results of each row.",
     "threshold_depth": "Channels with thresholds.",
     "constant_depth": "Channels with constants, for --breakpoints and --rescale.",
+    "knee_depth": "Channels with a knee, for --wide-depth.",
     "max_passes": "Passes over its inputs that a layer may take.",
 }
 

@@ -16,6 +16,7 @@ What the line may do to a session, and what keeps results right all the same:
 A program that a board brings with it at power-up is not loaded again, but sealed (see `Program.sealed`).
 """
 
+import math
 import random
 import struct
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from evenstep.compiler import CompiledLayer, Program
+from evenstep.compiler import Placement, Program, Result, WidePlacement
 from evenstep.host.exchange import Exchange
 from evenstep.host.transport import LinkError, LostMemoryError, NoAnswerError, RefusedError, Transport
 from evenstep.link.protocol import FLAG, MAGIC, MAX_WORDS, VERSION, Command, Region, Status
@@ -246,46 +247,54 @@ class EngineClient:
                 )
         return status
 
-    def codes(self, layer: CompiledLayer, row: int = 0) -> np.ndarray:
-        """Output codes of a layer after a run, in its shape; raw sums of a raw one."""
-        codes = self._codes(layer, row)
+    def integers(self, result: Result, row: int = 0) -> np.ndarray:
+        """Integers of a result of the loaded program after a run, in its shape."""
+        integers = self._integers(result, row)
         self._check_seal()
-        return codes
+        return integers
 
     def boundaries(self, row: int = 0) -> list[np.ndarray]:
-        """Integers after every layer of the last run, in order."""
-        results = [self._codes(layer, row) for layer in self.program.layers]
+        """Integers of every result of the last run, in order."""
+        integers = [self._integers(result, row) for result in self.program.results]
         self._check_seal()
-        return results
+        return integers
 
     def outputs(self, rows: int = 1) -> np.ndarray:
-        """Integers after the last layer, of the first `rows` rows; shape (rows, *shape)."""
-        results = np.stack([self._codes(self.program.layers[-1], row) for row in range(rows)])
+        """What the network gives, of the first `rows` rows; shape (rows, *shape)."""
+        integers = np.stack([self._integers(self.program.output, row) for row in range(rows)])
         self._check_seal()
-        return results
+        return integers
 
-    def _codes(self, layer: CompiledLayer, row: int) -> np.ndarray:
-        program = self.program
-        if layer.output is None:
-            return self._results(program, layer, row)
-        if layer.overwritten:
-            raise ValueError(f"Codes of {layer.name} are overwritten by later layers: use a larger activation memory")
-        lanes = program.host_address(Region.ACTIVATIONS, 1)
-        base = row * program.bank_words(Region.ACTIVATIONS) + layer.output.base * lanes
-        words = self.read(Region.ACTIVATIONS, base, layer.output.layout.words * lanes)
-        wide = [
-            sum(word << 32 * lane for lane, word in enumerate(words[start : start + lanes]))
-            for start in range(0, len(words), lanes)
-        ]
-        return program.output_codes(layer, wide)
+    def _integers(self, result: Result, row: int) -> np.ndarray:
+        program, place = self.program, result.place
+        if result.overwritten:
+            memory = "activation memory" if isinstance(place, Placement) else "memory of wide numbers"
+            raise ValueError(f"Integers of {result.name} are overwritten by later layers: use a larger {memory}")
+        if isinstance(place, Placement):
+            lanes = program.host_address(Region.ACTIVATIONS, 1)
+            base = row * program.bank_words(Region.ACTIVATIONS) + place.base * lanes
+            words = self.read(Region.ACTIVATIONS, base, place.layout.words * lanes)
+            wide = [
+                sum(word << 32 * lane for lane, word in enumerate(words[start : start + lanes]))
+                for start in range(0, len(words), lanes)
+            ]
+            return place.layout.unpack(wide).reshape(result.shape)
+        if isinstance(place, WidePlacement):
+            first = row * program.bank_words(Region.WIDE) + place.base
+            pixels = _signed(self.read(Region.WIDE, first, place.words), program.geometry.wide_bits)
+            return pixels.reshape(-1, place.stride)[:, : result.shape[0]].T.reshape(result.shape)
+        first = row * program.bank_words(Region.RESULTS) + place
+        raw = self.read(Region.RESULTS, first, math.prod(result.shape))
+        return _signed(raw, program.geometry.result_bits).reshape(result.shape)
 
-    def _results(self, program: Program, layer: CompiledLayer, row: int) -> np.ndarray:
-        base = row * program.bank_words(Region.RESULTS) + layer.descriptor.channel_base
-        raw = np.array(self.read(Region.RESULTS, base, layer.descriptor.outputs), np.int64)
-        bits = program.geometry.result_bits
-        return (raw - (raw >> bits - 1 << bits)).reshape(layer.shape)
+
+def _signed(words: list[int], bits: int) -> np.ndarray:
+    """Two's complement numbers of the low `bits` bits."""
+    numbers = np.array(words, np.int64)
+    return numbers - (numbers >> bits - 1 << bits)
 
 
 def _overwrites_input(program: Program) -> bool:
     """Whether a layer writes where the input lies."""
-    return any(layer.output.meets(program.input) for layer in program.layers if layer.output is not None)
+    places = (result.place for result in program.results)
+    return any(isinstance(place, Placement) and place.meets(program.input) for place in places)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evenstep.compiler import Program, compile_network
+from evenstep.compiler import Program, Result, compile_network
 from evenstep.generate import Manifest
 from evenstep.host.client import EngineClient
 from evenstep.host.target import open_transport
@@ -223,25 +223,23 @@ class Engine:
         Returns
         -------
         dict of str to array of int64, shape (positions, channels) or (positions, channels, height, width)
-            By the name of the network's layer, in order. Layers whose codes are overwritten by later ones, in an engine
-            of little activation memory, are missing; the last one never is.
+            By the name of the network's layer, in order. Integers that are overwritten by later ones, in an engine of
+            little memory, are missing; the last layer's never are, and are the last.
         """
-        layers = self.program.layers
-        inner = tuple(n for n, layer in enumerate(layers[:-1]) if not layer.overwritten)
-        batches = list(self._batches(inputs, inner, progress))
-        results: dict[str, np.ndarray] = {}
-        for position, number in enumerate(inner):
-            layer = layers[number]
-            parts = [np.zeros((0, *layer.shape), np.int64), *(more[position] for _, more in batches)]
-            results[layer.name] = np.concatenate(parts)
-        shape = layers[-1].shape
-        results[layers[-1].name] = np.concatenate([np.zeros((0, *shape), np.int64), *(last for last, _ in batches)])
-        return results
+        *inner, output = self.program.results
+        shown = tuple(result for result in inner if not result.overwritten)
+        batches = list(self._batches(inputs, shown, progress))
+        integers: dict[str, np.ndarray] = {}
+        for number, result in enumerate(shown):
+            parts = [np.zeros((0, *result.shape), np.int64), *(more[number] for _, more in batches)]
+            integers[result.name] = np.concatenate(parts)
+        parts = [np.zeros((0, *output.shape), np.int64), *(last for last, _ in batches)]
+        return {**integers, output.name: np.concatenate(parts)}
 
     def _batches(
-        self, inputs: Any, inner: tuple[int, ...], progress: Progress | None
+        self, inputs: Any, inner: tuple[Result, ...], progress: Progress | None
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Run `inputs` batch by batch; yield integers of the last layer, and of the layers `inner`."""
+        """Run `inputs` batch by batch; yield integers of the last layer, and of the results `inner`."""
         program = self.program
         vectors = _vectors(inputs, program.network)
         self._cycles = self._runs = 0
@@ -252,7 +250,9 @@ class Engine:
             if progress:
                 progress(start + len(batch), len(vectors))
 
-    def _run(self, program: Program, batch: np.ndarray, inner: tuple[int, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _run(
+        self, program: Program, batch: np.ndarray, inner: tuple[Result, ...]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
         for attempt in range(_LOADS):
             try:
                 if attempt:
@@ -262,7 +262,7 @@ class Engine:
                 last = self._client.outputs(len(batch))
                 seconds = time.perf_counter() - begun
                 rows = range(len(batch))
-                more = [np.stack([self._client.codes(program.layers[n], row) for row in rows]) for n in inner]
+                more = [np.stack([self._client.integers(result, row) for row in rows]) for result in inner]
                 break
             except LostMemoryError:
                 if attempt == _LOADS - 1:

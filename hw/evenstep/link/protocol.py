@@ -90,6 +90,8 @@ class Region(IntEnum):
     ACTIVATIONS = 3
     RESULTS = 4
     CONSTANTS = 5
+    WIDE = 6
+    KNEES = 7
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from evenstep.checks import check_choice, check_int
 from evenstep.spec.digits import digit_count
 from evenstep.spec.encoding import ENCODINGS
+from evenstep.spec.join import KNEE_WORDS
 from evenstep.spec.lane import LaneFormat
 
 __all__ = ["COUNTERS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
@@ -55,7 +56,10 @@ class Geometry:
         Whether windows can move over pictures: convolutions, and maxima of codes of at most `act_bits` bits. Without
         it, layers take vectors.
     rescale : bool
-        Whether raw results can be rescaled, ``(y * multiplier + bias) >> shift``.
+        Whether results can be rescaled, ``(y * multiplier + bias) >> shift``.
+    wide_depth, wide_bits : int
+        Numbers of each row's memory of wide numbers, 0 for none, and their width, 8 to 32: what residual networks add
+        to later layers, and take maxima and sums of. Needs `convolution` and `rescale`.
     accumulator_bits : int
         Width of the dot products, 4 to 31. Results are one bit wider, and signed; 32 bits with `rescale` or sums that
         are combined.
@@ -64,9 +68,10 @@ class Geometry:
     counter : str
         Structure that counts ones, one of `COUNTERS`. ``"portable"``: plain adders; ``"ecp5"`` and
         ``"ice40"``: planned carry chains, for these families.
-    program_depth, weight_depth, act_depth, result_depth, threshold_depth, constant_depth : int
+    program_depth, weight_depth, act_depth, result_depth, threshold_depth, constant_depth, knee_depth : int
         Words of the memories: 32-bit program words, C x K x W-bit weight words (more with breakpoints), R banks of
-        K x A-bit activation words, R banks of raw results, channels with thresholds, channels with constants.
+        K x A-bit activation words, R banks of raw results, channels with thresholds, channels with constants, channels
+        with a knee (which wide numbers are rescaled about).
     max_passes : int
         Passes over the inputs that one layer may take.
 
@@ -88,6 +93,8 @@ class Geometry:
     piecewise: str = "sums"
     convolution: bool = False
     rescale: bool = False
+    wide_depth: int = 0
+    wide_bits: int = 16
     accumulator_bits: int = 22
     threshold_style: str = "bank"
     counter: str = "portable"
@@ -97,6 +104,7 @@ class Geometry:
     result_depth: int = 64
     threshold_depth: int = 1024
     constant_depth: int = 1024
+    knee_depth: int = 1024
     max_passes: int = 16
 
     def __post_init__(self) -> None:
@@ -130,6 +138,15 @@ class Geometry:
         check("Result depth", "result_depth", 2, 2**16)
         check("Threshold depth", "threshold_depth", 2, 2**16)
         check("Constant depth", "constant_depth", 2, 2**16)
+        check("Knee depth", "knee_depth", 2, 2**16)
+        check("Wide depth", "wide_depth", 0, 2**20)
+        check("Wide bits", "wide_bits", 8, 32)
+        if self.wide_depth == 1:
+            raise ValueError("Wide depth must be 0 or at least 2, not 1")
+        if self.wide_depth and not (self.convolution and self.rescale):
+            raise ValueError(
+                "Engines with wide numbers must have --convolution and --rescale, not one without the other"
+            )
         check("Maximum passes", "max_passes", 1, 256)
         if self.lanes < self.output_digits:
             raise ValueError(
@@ -206,6 +223,14 @@ class Geometry:
             "activations": self.act_depth * self.rows * self.act_word_bits,
             "results": self.result_depth * self.rows * self.result_bits,
             **({"constants": self.constant_depth * self.constant_words * 32} if self.combines else {}),
+            **(
+                {
+                    "wide numbers": self.wide_depth * self.rows * self.wide_bits,
+                    "knees": self.knee_depth * KNEE_WORDS * 32,
+                }
+                if self.wide_depth
+                else {}
+            ),
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,23 +1,46 @@
 """Descriptors: the words of a program, as the compiler writes and the sequencer reads them.
 
 A program is a list of 32-bit words: descriptors one after the other, ended by a word whose opcode is 0. A layer's
-descriptor is a header of `HEADER_WORDS` words, in engines for convolutions another `WINDOW_WORDS` words, and two words
-for each of its passes.
+descriptor is a header of `HEADER_WORDS` words, in engines for convolutions another `WINDOW_WORDS` words, in those that
+keep wide numbers another `JOIN_WORDS`, and two words for each of its passes.
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from evenstep.checks import check_int
+from evenstep.spec.join import Join
 from evenstep.spec.window import Window
 
-__all__ = ["END_WORD", "HEADER_WORDS", "MAX_PADDING_OFFSET", "MAX_PASS_STEPS", "LayerDescriptor", "PassDescriptor"]
+__all__ = [
+    "END_WORD",
+    "HEADER_WORDS",
+    "MAX_PADDING_OFFSET",
+    "MAX_PASS_STEPS",
+    "MAX_PIXEL_SKIP",
+    "LayerDescriptor",
+    "Opcode",
+    "PassDescriptor",
+]
 
 HEADER_WORDS = 9
 MAX_PASS_STEPS = 2**12
 END_WORD = 0
 #: Largest `padding_offset` of a pass.
 MAX_PADDING_OFFSET = 2**9 - 1
-_WEIGHTED, _POOL = 1, 2
+#: Most words that codes can pass over behind a pixel.
+MAX_PIXEL_SKIP = 2**12 - 1
+
+
+class Opcode(IntEnum):
+    """What a descriptor makes the engine do: a bit each, so that hardware need not decode."""
+
+    WEIGHTED = 1
+    """A layer of weights, on the array."""
+    MAXIMUM = 2
+    """The maximum of each window, lane by lane, of activation codes."""
+    SCAN = 4
+    """Wide numbers, one after the other, to where the array's results go; the maximum or sum of each window."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +90,21 @@ class PassDescriptor:
 
 @dataclass(frozen=True)
 class LayerDescriptor:
-    """A layer of weights, tile by tile of C output channels at each position of its window; or a maximum over windows.
+    """A layer of weights, tile by tile of C output channels at each position of its window; or one without weights.
 
     A maximum takes one pass, and a tile for each word of a pixel. Of its header, `tiles`, `output_base` and `window`
-    count.
+    count. A scan takes one pass, and a tile for each channel; what concerns weights does not count.
 
-    Header: word 0 bits 0-3 opcode (1, of a maximum 2), bit 4 `raw`, bit 5 `doubled`, bit 6 `combined`, bit 7 whether
-    there is a `rescale`, bits 8-11 `digits`, bits 16-23 number of passes - 1; then one word each for `zero`, `tiles`
-    (bits 16-21 the shift, 22-27 the bits of `rescale`), `outputs`, `weight_base`, `tile_stride`, `channel_base` (bits
-    16-31 `constant_base`), `output_base` and `digit_stride`; then the words of `window`, if there is one.
+    Header: word 0 bits 0-3 `opcode`, bit 4 `raw`, bit 5 `doubled`, bit 6 `combined`, bit 7 whether there is a
+    `rescale`, bits 8-11 `digits`, bits 16-23 number of passes - 1; then one word each for `zero`, `tiles` (bits 16-21
+    the shift, 22-27 the bits of `rescale`), `outputs`, `weight_base`, `tile_stride`, `channel_base` (bits 16-31
+    `constant_base`), `output_base` and `digit_stride` (bits 20-31 `pixel_skip`); then the words of `window` and of
+    `join`, if there are.
 
     Parameters
     ----------
     raw : bool
-        Write sums to the result memory from `channel_base` on; else write codes to activations.
+        Write results to the result memory from `channel_base` on, or keep them alone; else write codes to activations.
     doubled, zero
         Scale (2 where set) and zero point of the array's first sums.
     combined : bool
@@ -101,8 +125,12 @@ class LayerDescriptor:
         Passes that make a tile, at least one.
     window : Window or None
         In engines for convolutions, of every layer; None in all others.
-    pool : bool
-        The maximum of each window, lane by lane.
+    join : Join or None
+        In engines that keep wide numbers, of every layer; None in all others.
+    opcode : Opcode
+        What to do.
+    pixel_skip : int
+        Words behind a pixel that codes pass over, where other layers write other channels.
     """
 
     raw: bool
@@ -121,7 +149,9 @@ class LayerDescriptor:
     rescale: tuple[int, int] | None = None
     constant_base: int = 0
     window: Window | None = None
-    pool: bool = False
+    join: Join | None = None
+    opcode: Opcode = Opcode.WEIGHTED
+    pixel_skip: int = 0
 
     def words(self) -> list[int]:
         """Header and passes."""
@@ -130,18 +160,22 @@ class LayerDescriptor:
         check_int("Tiles", self.tiles, 1, 2**16 - 1)
         check_int("Zero", self.zero, 0, 2**32 - 1)
         for field in ("outputs", "weight_base", "tile_stride", "output_base", "digit_stride"):
-            check_int(field.replace("_", " ").capitalize(), getattr(self, field), 0, 2**20)
+            check_int(field.replace("_", " ").capitalize(), getattr(self, field), 0, 2**20 - 1)
         for field in ("channel_base", "constant_base"):
             check_int(field.replace("_", " ").capitalize(), getattr(self, field), 0, 2**16 - 1)
         shift, bits = self.rescale or (0, 0)
-        flags = (_POOL if self.pool else _WEIGHTED) | self.raw << 4 | self.doubled << 5 | self.combined << 6
+        check_int("Words passed over", self.pixel_skip, 0, MAX_PIXEL_SKIP)
+        flags = self.opcode | self.raw << 4 | self.doubled << 5 | self.combined << 6
         flags |= (self.rescale is not None) << 7 | self.digits << 8 | (count - 1) << 16
         header = [flags, self.zero, self.tiles | shift << 16 | bits << 22]
         header += [self.outputs, self.weight_base, self.tile_stride]
-        header += [self.channel_base | self.constant_base << 16, self.output_base, self.digit_stride]
+        header += [self.channel_base | self.constant_base << 16, self.output_base]
+        header += [self.digit_stride | self.pixel_skip << 20]
         assert len(header) == HEADER_WORDS
         if self.window is not None:
             header += self.window.encode()
+        if self.join is not None:
+            header += self.join.encode()
         return header + [word for one in self.passes for word in one.words()]
 
     @property

@@ -34,13 +34,13 @@ def _run_and_compare(client: EngineClient, program: Program, inputs: np.ndarray)
     network = program.network
     expected = dict(zip((layer.name for layer in network.layers), reference.run(network, inputs), strict=True))
     for row in range(len(inputs)):
-        for layer in program.layers:
-            if layer.overwritten:
+        for result in program.results:
+            if result.overwritten:
                 continue
-            found, wanted = client.codes(layer, row), expected[layer.name][row]
+            found, wanted = client.integers(result, row), expected[result.name][row]
             wrong = np.flatnonzero(found != wanted)
             assert not wrong.size, (
-                f"{layer.name}, row {row}, channel {wrong[0]}: expected {wanted[wrong[0]]}, not {found[wrong[0]]}"
+                f"{result.name}, row {row}, channel {wrong[0]}: expected {wanted[wrong[0]]}, not {found[wrong[0]]}"
             )
 
 

@@ -22,13 +22,13 @@ def _run_and_compare(bench: EngineBench, program: Program, inputs: np.ndarray) -
     steps = sum(layer.cycles.steps for layer in program.layers)
     assert status.steps == steps, f"Array must take {steps} steps, not {status.steps}"
     for row, vector in enumerate(inputs):
-        for layer, expected in zip(program.layers, program.boundaries(vector), strict=True):
-            if layer.overwritten:
+        for result, expected in zip(program.results, program.boundaries(vector), strict=True):
+            if result.overwritten:
                 continue
-            found = bench.client.codes(layer, row)
+            found = bench.client.integers(result, row)
             wrong = np.flatnonzero(found != expected)
             assert not wrong.size, (
-                f"{layer.name}, row {row}, channel {wrong[0]}: expected {expected[wrong[0]]}, not {found[wrong[0]]} "
+                f"{result.name}, row {row}, channel {wrong[0]}: expected {expected[wrong[0]]}, not {found[wrong[0]]} "
                 f"({wrong.size} of {expected.size} channels differ)"
             )
 

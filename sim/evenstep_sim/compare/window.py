@@ -1,6 +1,7 @@
 """Where in a run a layer's outputs drain: what to look at in a waveform."""
 
 from evenstep.compiler import Program
+from evenstep.spec.program import Opcode
 from evenstep_golden.reference import Mismatch
 
 __all__ = ["drain_window"]
@@ -14,8 +15,9 @@ def drain_window(program: Program, place: Mismatch, cycles: int) -> tuple[int, i
     """
     before = 0
     for one in program.layers:
-        if one.name == place.layer:
-            own = place.channel // (program.geometry.lanes if one.descriptor.pool else program.geometry.columns)
+        if any(result.name == place.layer for result in one.results):
+            together = {Opcode.WEIGHTED: program.geometry.columns, Opcode.MAXIMUM: program.geometry.lanes}
+            own = place.channel // together.get(one.descriptor.opcode, 1)
             position = place.pixel[0] * one.shape[-1] + place.pixel[1] if place.pixel else 0
             tiles = one.descriptor.tiles * one.descriptor.positions
             middle = before + one.cycles.total * (position * one.descriptor.tiles + own + 1) // tiles

@@ -44,10 +44,10 @@ def run_images(client: EngineClient, images: Images) -> Iterator[ImageResult]:
             wanted = [boundary[row : row + 1] for boundary in expected]
             # Sums that the engine rescales or thresholds on their way, and codes whose place later layers take, are
             # nowhere to be read.
-            readable = [layer for layer in program.layers if not layer.overwritten]
-            found = {layer.name: client.codes(layer, row)[None] for layer in readable}
+            readable = [result for result in program.results if not result.overwritten]
+            found = {result.name: client.integers(result, row)[None] for result in readable}
             pairs = zip(program.network.layers, wanted, strict=True)
             mismatch = reference.first_mismatch(
                 program.network, wanted, [found.get(layer.name, boundary) for layer, boundary in pairs]
             )
-            yield ImageResult(int(label), int(np.argmax(found[program.layers[-1].name])), status.cycles, mismatch)
+            yield ImageResult(int(label), int(np.argmax(found[program.output.name])), status.cycles, mismatch)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evenstep.compiler import Program
+from evenstep.compiler import Placement, Program
 from evenstep.host import Engine, LinkError
 from evenstep.spec import Geometry
 from evenstep_sim.networks import random_program
@@ -188,7 +188,7 @@ class Torture:
         kind = bool(rng.getrandbits(1)) if overwriting is None else overwriting
         program = rng.choice(self._networks[kind])
         inputs = numbers.integers(0, 2**program.network.input_bits, (3, program.network.inputs))
-        names = [layer.name for layer in program.layers]
+        names = [result.name for result in program.results]
         expected = dict(zip(names, program.boundaries(inputs), strict=True))
         begun = time.perf_counter()
         try:
@@ -232,6 +232,8 @@ def _draw_program(rng: np.random.Generator, overwriting: bool) -> Program:
     """A random program that overwrites its inputs, or does not."""
     while True:
         program = random_program(GEOMETRY, rng)
-        hit = any(layer.output.meets(program.input) for layer in program.layers if layer.output is not None)
+        hit = any(
+            isinstance(result.place, Placement) and result.place.meets(program.input) for result in program.results
+        )
         if hit == overwriting:
             return program

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from evenstep.compiler import Program
+from evenstep.compiler import Placement, Program
 from evenstep_golden.data import Images
 from evenstep_sim.web.classifier import Classification, Classifier
 
@@ -86,12 +86,12 @@ def _describe(program: Program, width: int, height: int, engine: str) -> dict[st
         "useful": program.useful,
         "layers": [
             {
-                "name": layer.name,
-                "outputs": types[layer.name].size,
-                "bits": types[layer.name].high.bit_length() if layer.output else None,
-                "readable": layer is program.layers[-1] or not layer.overwritten,
+                "name": result.name,
+                "outputs": types[result.name].size,
+                "bits": types[result.name].high.bit_length() if isinstance(result.place, Placement) else None,
+                "readable": not result.overwritten,
             }
-            for layer in program.layers
+            for result in program.results
         ],
         "engine": {
             "name": engine,

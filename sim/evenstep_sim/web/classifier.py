@@ -125,7 +125,7 @@ class Classifier:
         LinkError
             The engine is gone, or busy with others for too long; one line.
         """
-        names = [layer.name for layer in self._program.layers]
+        names = [result.name for result in self._program.results]
         expected = dict(zip(names, self._program.boundaries(pixels), strict=True))
         with self._exclusive():
             engine = self._connected(None)

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from evenstep.estimate import estimate_area
+from evenstep.gateware.join import Joiner
 from evenstep.gateware.memory import WordMemory
 from evenstep.generate import emit_verilog, generate_block
 from evenstep.spec import Geometry
+from evenstep.spec.join import KNEE_WORDS
 from evenstep_boards.synthesize import synthesize_verilog
 
 PARTS = {"array": "array", "drain": "drain", "combine": "combiner", "threshold": "thresholds", "packer": "packer"}
@@ -68,6 +70,22 @@ def test_area_is_within_a_quarter(block: str, geometry: Geometry, tmp_path: Path
         assert 4 * abs(found - expected) <= found, f"{block}: {found} synthesized, {expected} estimated"
 
 
+def test_area_of_the_joiner_is_within_a_quarter(tmp_path: Path) -> None:
+    geometry = Geometry(convolution=True, rescale=True, wide_depth=1024, knee_depth=64)
+    knees = WordMemory(width=32 * KNEE_WORDS, depth=geometry.knee_depth)
+    found = []
+    for name, component in (("joiner", Joiner(geometry, channel_bits=10)), ("knees", knees)):
+        (tmp_path / f"{name}.v").write_text(emit_verilog(component, name=name)[0])
+        found.append(synthesize_verilog(tmp_path / f"{name}.v", top=name, family="ice40", folder=tmp_path))
+    whole, memory = found
+    estimate = estimate_area(geometry)
+    for own, expected in (
+        (whole.luts - memory.luts, estimate.luts["joiner"]),
+        (whole.flip_flops - memory.flip_flops, estimate.flip_flops["joiner"]),
+    ):
+        assert 4 * abs(own - expected) <= own, f"{own} synthesized, {expected} estimated"
+
+
 def test_parts_are_those_that_there_are() -> None:
     parts = {"array", "drain", "thresholds", "packer", "sequencer", "link"}
     for geometry, more in (
@@ -76,6 +94,7 @@ def test_parts_are_those_that_there_are() -> None:
         (SUMS, {"combiner"}),
         (DECODED.replace(rescale=True), {"combiner"}),
         (Geometry(convolution=True), {"pooler"}),
+        (Geometry(convolution=True, rescale=True, wide_depth=64), {"pooler", "combiner", "joiner"}),
     ):
         estimate = estimate_area(geometry)
         assert set(estimate.luts) == set(estimate.flip_flops) == parts | more

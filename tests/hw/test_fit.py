@@ -40,10 +40,12 @@ def test_area_is_kept_by_the_fastest() -> None:
 def test_every_depth_is_needed(seed: int) -> None:
     """A sized engine runs the network, and with a word, a pass or a bit less it is refused."""
     base = Geometry(columns=3, lanes=5, convolution=True, max_weight_bits=6, rescale=bool(seed % 2))
+    base = base.replace(wide_depth=2**12) if seed % 4 == 1 else base
     network = random_network(base, np.random.default_rng(seed))
     geometry = sized_geometry(network, base).geometry
     compile_network(network, geometry)
-    for name in ("weight_depth", "threshold_depth", "act_depth", "max_passes", "accumulator_bits"):
+    depths = ("weight_depth", "threshold_depth", "act_depth", "wide_depth", "knee_depth")
+    for name in (*depths, "max_passes", "accumulator_bits"):
         value = getattr(geometry, name)
         if value > {"max_passes": 1, "accumulator_bits": 4}.get(name, 2):
             with pytest.raises(ValueError, match=rf"generate it with --{name.replace('_', '-')} {value}$"):

@@ -63,13 +63,13 @@ def test_a_host_of_ones_own_runs_it(tmp_path: Path) -> None:
         while (status := client.status()).busy:
             pass
         assert status.cycles == file["cycles"] == sum(layer["cycles"] for layer in file["layers"]) + 2
-        conv, pool, last = file["layers"]
+        conv, pool, last = (layer["results"][-1] for layer in file["layers"])
         for bank, picture in enumerate(pictures):
             expected = network().boundaries(picture)
-            for layer, codes in zip((conv, pool), expected, strict=False):
-                assert (layer["shape"], layer["overwritten"]) == (list(codes.shape), False)
-                wanted = words_of(codes, layer, GEOMETRY.lanes, GEOMETRY.act_bits)
-                first = bank * file["bank_words"] + layer["word"]
+            for place, codes in zip((conv, pool), expected, strict=False):
+                assert (place["shape"], place["overwritten"]) == (list(codes.shape), False)
+                wanted = words_of(codes, place, GEOMETRY.lanes, GEOMETRY.act_bits)
+                first = bank * file["bank_words"] + place["word"]
                 assert client.read(Region.ACTIVATIONS, first, len(wanted)) == wanted
             found = client.read(Region.RESULTS, bank * file["result_bank_words"] + last["result"], 4)
             assert found == [int(value) & 2 ** file["result_bits"] - 1 for value in expected[-1]]

@@ -70,18 +70,20 @@ def test_presets_survive_json(name: str) -> None:
 
 
 def test_every_parameter_is_in_the_hash() -> None:
-    geometry = Geometry(max_weight_bits=4)
+    geometry = Geometry(max_weight_bits=4, convolution=True, rescale=True, wide_depth=64)
     others = {
         "threshold_style": "search",
         "encoding": "odd-level",
         "piecewise": "decoded",
-        "convolution": True,
-        "rescale": True,
         "counter": "ecp5",
     }
-    changes = [{name: others[name] if name in others else value + 1} for name, value in geometry.to_dict().items()]
-    hashes = {geometry.replace(**change).hash for change in changes}
-    assert len(hashes) == len(changes)
+    names = [name for name in geometry.to_dict() if name not in ("convolution", "rescale")]
+    changes = [{name: others[name] if name in others else getattr(geometry, name) + 1} for name in names]
+    changed = [geometry.replace(**change) for change in changes]
+    plain = geometry.replace(wide_depth=0)
+    changed += [plain, plain.replace(convolution=False), plain.replace(rescale=False)]
+    hashes = {one.hash for one in changed}
+    assert len(hashes) == len(changed)
     assert geometry.hash not in hashes
     assert len(geometry.hash) == 16
 

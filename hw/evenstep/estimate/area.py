@@ -13,9 +13,9 @@ class AreaEstimate:
     """LUT4 and flip-flops of an engine's parts, without memories and the multiplexers that deep ones need.
 
     The array is counted from its structure: every full adder, multiplexer bit and group of four inputs is a LUT4.
-    Multipliers of the combiner are counted as LUTs too, as a part without DSP blocks has them. The other parts are
-    small; their constants are those of one synthesis for iCE40 and ECP5, between which they lie. The tests hold every
-    part against synthesis; a calibrated model is to come with the benchmarks.
+    Multipliers of combiner and joiner are counted as LUTs too, as a part without DSP blocks has them. The other parts
+    are small; their constants are those of one synthesis for iCE40 and ECP5, between which they lie. The tests hold
+    every part against synthesis; a calibrated model is to come with the benchmarks.
 
     Parameters
     ----------
@@ -69,6 +69,10 @@ def estimate_area(geometry: Geometry) -> AreaEstimate:
         )
     if g.combines:
         luts["combiner"], flip_flops["combiner"] = _combiner(g)
+    if g.wide_depth:
+        luts["joiner"], flip_flops["joiner"] = _joiner(g)
+        luts["sequencer"] += 40
+        flip_flops["sequencer"] += 60 + 2 * (g.wide_depth - 1).bit_length()
     return AreaEstimate(luts, flip_flops)
 
 
@@ -118,6 +122,15 @@ def _combiner(g: Geometry) -> tuple[int, int]:
         stages, constants = 6, 2 * (FACTOR_BITS + 64) + 64
     tag_bits = (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 2  # channel, last, valid
     return g.rows * row_luts, g.rows * row_bits + constants + stages * tag_bits
+
+
+def _joiner(g: Geometry) -> tuple[int, int]:
+    """LUTs and flip-flops of a joiner, whose multiplier is followed by two saturations and a sum over windows."""
+    tag_bits = (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 5
+    addresses = 2 * (g.wide_depth - 1).bit_length()
+    # Values wait beside what is rescaled: the line, the product, bias and what is shifted, and three results.
+    row_bits = 6 * RESULT_BITS + FACTOR_BITS + 64 + (RESULT_BITS + FACTOR_BITS) + 64 + 64 + 3 * RESULT_BITS
+    return g.rows * (_product_luts(RESULT_BITS, 64) + 1250) + 30, g.rows * row_bits + 7 * tag_bits + addresses
 
 
 def _product_luts(bits: int, width: int) -> int:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from evenstep.checks import check_int
 from evenstep.compiler import Program, compile_network
+from evenstep.compiler.operations import engine_operations
 from evenstep.estimate.area import estimate_area
-from evenstep.spec import Conv, Geometry, MaxPool, Network, SumPool
+from evenstep.spec import Dense, Geometry, Network
 
 __all__ = ["Fit", "fit_area", "fit_rate", "sized_geometry"]
 
@@ -20,10 +21,13 @@ _ROOM = {
     "threshold_depth": 2**16,
     "result_depth": 2**16,
     "constant_depth": 2**16,
+    "knee_depth": 2**16,
     "act_depth": 2**20,
     "max_passes": 256,
     "accumulator_bits": 31,
 }
+#: Wide numbers likewise, where a network keeps any.
+_MOST_WIDE = 2**20
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,31 @@ class Fit:
 
 
 def sized_geometry(network: Network, base: Geometry) -> Fit:
-    """`base` with depths, passes and accumulators as small as `network` allows."""
+    """`base` with what `network` takes to run, and depths, passes and accumulators as small as it allows."""
+    base = _equipped(network, base)
     program = compile_network(network, base.replace(**_ROOM))
     least = {"program_depth": 16, "max_passes": 1, "accumulator_bits": 4}
     needs = {name: max(least.get(name, 2), needed) for name, needed in program.needs.items()}
+    needs["wide_depth"] = needs["wide_depth"] if base.wide_depth else 0
     return Fit(base.replace(**needs), program)
+
+
+def _equipped(network: Network, base: Geometry) -> Geometry:
+    """`base` with the parts that operations of `network` take."""
+    operations = engine_operations(network, base.replace(convolution=True, rescale=True, wide_depth=_MOST_WIDE))
+    wide = base.wide_depth > 0 or any(one.kept is not None or one.bend is not None for one in operations)
+    return base.replace(
+        convolution=base.convolution or wide or any(not isinstance(one.layer, Dense) for one in operations),
+        rescale=base.rescale or wide or any(one.rescale is not None for one in operations),
+        wide_depth=_MOST_WIDE if wide else 0,
+    )
 
 
 def _candidates(network: Network, base: Geometry) -> list[Geometry]:
     """Arrays of every size, the smallest by area first."""
-    convolution = base.convolution or any(isinstance(layer, Conv | MaxPool | SumPool) for layer in network.layers)
+    base = _equipped(network, base)
     arrays = [
-        base.replace(rows=rows, columns=columns, lanes=lanes, convolution=convolution)
+        base.replace(rows=rows, columns=columns, lanes=lanes)
         for rows, columns, lanes in itertools.product(_ROWS, _COLUMNS, _LANES)
         if lanes >= base.output_digits
     ]

@@ -86,7 +86,7 @@ class _Top(Elaboratable):
                 self._add(name, value, member.flow == In)
             elif isinstance(member.signature, stream.Signature):
                 incoming = member.flow == In
-                prefix = {"i": "s_axis", "o": "m_axis"}[name]
+                prefix = ("s_axis" if incoming else "m_axis") + ("" if name in ("i", "o") else f"_{name}")
                 self._add(f"{prefix}_tvalid", value.valid, incoming)
                 self._add(f"{prefix}_tready", value.ready, not incoming)
                 if isinstance(value.payload, data.View):
@@ -124,7 +124,7 @@ def emit_verilog(
     Parameters
     ----------
     component : wiring.Component
-        What to emit. Its streams are called `i` and `o`.
+        What to emit. Ports of streams `i` and `o` are called ``s_axis`` and ``m_axis``; of others, their name follows.
     name : str
         Of the top module.
     conventions : Conventions

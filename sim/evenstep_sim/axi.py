@@ -11,11 +11,21 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.task import bridge, resume
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiRamRead,
+    AxiReadBus,
+    AxiStreamBus,
+    AxiStreamSink,
+    AxiStreamSource,
+)
 
 from evenstep.axi.transport import AccessError, RegisterTransport
+from evenstep.compiler import Program
 from evenstep.host import EngineClient
 from evenstep_sim.bench import ModuleBench
+from evenstep_sim.networks import random_program
 from evenstep_sim.patterns import create_pattern
 
 __all__ = ["AXIBench", "AXIBus"]
@@ -25,6 +35,8 @@ T = TypeVar("T")
 _PERIOD_NS = 10
 _RESET_CYCLES = 3
 _WORD = 4
+# What the external memory repeats itself after.
+_RAM_BYTES = 2**32
 # Cycles after a violation in which every access that goes on is over.
 _PATIENCE = 500
 # What each channel that the engine drives holds still while it waits.
@@ -74,6 +86,8 @@ class AXIBench(ModuleBench):
         Reaches the engine through registers, and the streams for words.
     lite, source, sink
         Manager and streams of cocotbext-axi.
+    external
+        Memory of cocotbext-axi that weights stream from, where there is a port for it.
     watched : dict of str to _Watch
         The channels that the engine drives, by the beginning of their ports' names.
 
@@ -91,6 +105,10 @@ class AXIBench(ModuleBench):
         # A word is one byte of 32 bits to these.
         self.source: Any = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), self.clock, byte_size=32, **reset)
         self.sink: Any = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), self.clock, byte_size=32, **reset)
+        self.external: Any = None
+        if self.geometry.port_bits:
+            bus = AxiReadBus.from_prefix(dut, "m_axi")
+            self.external = AxiRamRead(bus, self.clock, size=_RAM_BYTES, **reset)
         self.watched = {channel: _Watch(dut, channel, fields) for channel, fields in _CHANNELS.items()}
         self.client = EngineClient(RegisterTransport(AXIBus(self), _Streams(self)))
 
@@ -197,6 +215,16 @@ class AXIBench(ModuleBench):
             channel.set_pause_generator(pauses(idle))
         for channel in (writes.b_channel, reads.r_channel, self.sink):
             channel.set_pause_generator(pauses(pressure))
+        if self.external is not None:
+            self.external.r_channel.set_pause_generator(pauses(idle))
+            self.external.ar_channel.set_pause_generator(pauses(pressure))
+
+    def random_program(self) -> Program:
+        """A random network, compiled for the engine; its weights are in external memory if they stream from there."""
+        program = random_program(self.geometry, self.rng)
+        if program.external:
+            self.external.write(program.memory_base, program.external)
+        return program
 
     async def blocking(self, function: Callable[[], T]) -> T:
         """Run a function that uses the client, while the simulation serves it."""

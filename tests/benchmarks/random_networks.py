@@ -24,7 +24,7 @@ from evenstep.spec import Geometry
 from evenstep_sim.networks import random_network
 from evenstep_sim.virtual import VerilatedTransport, build_engine
 
-__all__ = ["GEOMETRIES", "Case", "Tally", "run_case"]
+__all__ = ["GEOMETRIES", "Case", "Rig", "Tally", "run_case"]
 
 _PICTURES = Geometry(
     rows=2,
@@ -56,6 +56,7 @@ GEOMETRIES = {
         wide_depth=2**14,
         wide_bits=11,
     ),
+    "streams": _PICTURES.replace(columns=1, lanes=4, rescale=True, wide_depth=2**13, weight_depth=24, port_bits=32),
     "vectors": Geometry(columns=5, lanes=7, rows=3, max_weight_bits=6, max_passes=64),
     "piecewise": Geometry(
         columns=2, lanes=5, weight_bits=3, act_bits=4, output_bits=4, breakpoints=2, rescale=True, accumulator_bits=30
@@ -76,15 +77,27 @@ class Case:
 
 @dataclass
 class Tally:
-    """Networks that were equal, that were refused as too large, and what went wrong with others."""
+    """Networks that were equal, some with weights that streamed, that were refused as too large, and that failed."""
 
     equal: int = 0
+    streamed: int = 0
     refused: int = 0
     failed: int = 0
 
 
-def run_case(engine: Engine, geometry: Geometry, case: Case, tally: Tally) -> str:
+@dataclass(frozen=True)
+class Rig:
+    """An engine of a geometry, and the file that its external memory holds."""
+
+    geometry: Geometry
+    transport: VerilatedTransport
+    engine: Engine
+    external: Path
+
+
+def run_case(rig: Rig, case: Case, tally: Tally) -> str:
     """Run a network; what differs, in one line, or nothing."""
+    geometry, engine = rig.geometry, rig.engine
     rng = np.random.default_rng(case.seed)
     network = random_network(geometry, rng, layers=case.layers, size=case.size)
     try:
@@ -96,12 +109,19 @@ def run_case(engine: Engine, geometry: Geometry, case: Case, tally: Tally) -> st
         tally.failed += 1
         return f"refused: {error}"
     inputs = rng.integers(0, 2**network.input_bits, (geometry.rows, network.inputs))
+    if program.external:
+        rig.external.write_bytes(program.external)
+        rig.transport.cycle_power()  # memories are as files then are
+        tally.streamed += 1
     try:
         engine.load(program)
         found = engine.boundaries(inputs)
     except LinkError as error:  # such as a run of other cycles than predicted
         tally.failed += 1
         return str(error)
+    if engine.cycles != program.cycles * engine.runs:
+        tally.failed += 1
+        return f"{engine.cycles} cycles instead of {program.cycles}"
     expected = dict(zip((layer.name for layer in network.layers), network.boundaries(inputs), strict=True))
     wrong = [name for name, integers in found.items() if not np.array_equal(integers, expected[name])]
     if wrong:
@@ -126,10 +146,14 @@ def run_geometry(name: str, cases: Iterable[Case], folder: Path) -> tuple[Tally,
     geometry, tally = GEOMETRIES[name], Tally()
     manifest = generate_block("engine", geometry, folder)
     lines = []
-    with Engine(VerilatedTransport(build_engine(folder / f"{manifest.module}.json")), geometry) as engine:
+    external = folder / "external.bin"
+    external.touch()
+    transport = VerilatedTransport(build_engine(folder / f"{manifest.module}.json"), external=external)
+    with Engine(transport, geometry) as engine:
+        rig = Rig(geometry, transport, engine, external)
         for case in cases:
-            if reason := run_case(engine, geometry, case, tally):
-                small = shrunk(lambda one: run_case(engine, geometry, one, Tally()), case)
+            if reason := run_case(rig, case, tally):
+                small = shrunk(lambda one: run_case(rig, one, Tally()), case)
                 lines.append(f"({name!r}, {small}),  # {reason}")
     return tally, lines
 

@@ -35,8 +35,11 @@ class _Engine:
         self.input, self.layers = program.input, program.layers
         self.words = program.images[Region.PROGRAM]
         lanes = _fields(program.images[Region.WEIGHTS], g.weight_word_bits, g.lane.bits)
-        # (sums, words, columns, lanes)
-        self.weights = g.lane.counted(lanes.reshape(-1, g.columns, g.lanes))
+        # (words, columns, lanes)
+        self.lanes = np.zeros((g.weight_depth, g.columns, g.lanes), np.int64)
+        self.lanes[: len(lanes)] = lanes.reshape(-1, g.columns, g.lanes)
+        self.external = program.external
+        self.halves: list[tuple[int, np.ndarray]] = []  # of loads, the one under way
         self.thresholds = np.array(program.images[Region.THRESHOLDS], np.int64).reshape(-1, 2**g.output_bits)
         self.constants = _fields(program.images.get(Region.CONSTANTS, []), 32 * max(1, g.constant_words), 32)
         self.knees = _fields(program.images.get(Region.KNEES, []), 32 * 7, 32).astype(np.int64)
@@ -53,13 +56,37 @@ class _Engine:
         results = []
         address = 0
         for layer in self.layers:
-            address, *made = self._layer(address)
+            parts = []
+            for _ in layer.descriptors:
+                if self.words[address] & 0xF == 8:
+                    address = self._load(address)
+                    continue
+                address, *made = self._layer(address)
+                parts.append(made)
+            kept, others = ([part[n] for part in parts if part[n] is not None] for n in range(2))
             channels = layer.shape[0]
             # Outputs beyond those of the layer fill a word up: with nothing.
-            assert made[-1] is None or not made[-1][channels:].any()
-            results += [one[:channels].reshape(layer.shape) for one in made if one is not None]
+            assert not any(one[channels:].any() for one in others[-1:] if len(parts) == 1)
+            results += [np.concatenate(one)[:channels].reshape(layer.shape) for one in (kept, others) if one]
         assert self.words[address] == END_WORD
         return results
+
+    def _load(self, address: int) -> int:
+        """Begin a load; the one before has ended. Address of the next descriptor."""
+        _, first, target, count = self.words[address : address + 4]
+        for place, words in self.halves:
+            self.lanes[place : place + len(words)] = words
+        g = self.geometry
+        size = -(-g.weight_word_bits // g.port_bits) * g.port_bits // 8
+        start = first * g.port_bits // 8
+        assert start % size == 0 and start + count * size <= len(self.external)
+        read = [int.from_bytes(self.external[start + n * size :][:size], "little") for n in range(count)]
+        image = [word >> 32 * lane & 0xFFFFFFFF for word in read for lane in range(host_lanes(g.weight_word_bits))]
+        lanes = (
+            _fields(image, g.weight_word_bits, g.lane.bits).reshape(-1, g.columns, g.lanes) if count else self.lanes[:0]
+        )
+        self.halves = [(target, lanes)]
+        return address + 4
 
     def _layer(self, address: int) -> tuple[int, np.ndarray | None, np.ndarray | None]:
         """Address of the next descriptor, wide numbers that are kept, and other results, (channels, height, width)."""
@@ -171,12 +198,14 @@ class _Engine:
         g = self.geometry
         mask = (1 << g.accumulator_bits) - 1
         sums, act_sum = np.zeros((g.lane.sums, g.columns), np.int64), 0
+        first_word, last = weight_base, weight_base + max((w & 0xFFFFF) + (w >> 20) + 1 for _, w in passes)
+        weights = g.lane.counted(self.lanes[first_word:last])  # (sums, words, columns, lanes)
         for first, second in passes:
-            weight, steps = weight_base + (second & 0xFFFFF), (second >> 20) + 1
+            weight, steps = second & 0xFFFFF, (second >> 20) + 1
             if first >> 30 & 1:
                 sums, act_sum = sums << g.digit_step & mask, act_sum << g.digit_step & mask
             acts = self._operands(first, second, walk)
-            sums = sums + np.einsum("swck,wk->sc", self.weights[:, weight : weight + steps], acts) & mask
+            sums = sums + np.einsum("swck,wk->sc", weights[:, weight : weight + steps], acts) & mask
             if first >> 31:
                 act_sum = act_sum + int(acts.sum()) & mask
         return sums, act_sum

@@ -26,6 +26,10 @@ GEOMETRIES = {
     "wide codes": GEOMETRY.replace(weight_bits=3, act_bits=4, output_bits=4, max_weight_bits=6),
     "odd sizes": GEOMETRY.replace(columns=3, lanes=5, rescale=True),
     "shortcuts": GEOMETRY.replace(rescale=True, wide_depth=2**14),
+    "streams": GEOMETRY.replace(rescale=True, wide_depth=2**14, weight_depth=128, port_bits=32),
+    "streams of bits": GEOMETRY.replace(
+        columns=3, weight_bits=1, act_bits=1, output_bits=3, max_weight_bits=4, max_passes=256, weight_depth=512
+    ).replace(port_bits=64, max_weight_bits=4),
     "narrow shortcuts": GEOMETRY.replace(columns=3, lanes=5, rescale=True, wide_depth=2**14, wide_bits=9),
     "shortcuts of bit-serial layers": GEOMETRY.replace(
         weight_bits=1, act_bits=1, output_bits=3, max_weight_bits=5, max_passes=256, rescale=True, wide_depth=2**14

@@ -76,6 +76,7 @@ def test_every_parameter_is_in_the_hash() -> None:
         "encoding": "odd-level",
         "piecewise": "decoded",
         "counter": "ecp5",
+        "port_bits": 64,
     }
     names = [name for name in geometry.to_dict() if name not in ("convolution", "rescale")]
     changes = [{name: others[name] if name in others else getattr(geometry, name) + 1} for name in names]

@@ -21,7 +21,7 @@ from evenstep.axi.engine import AXIEngine
 from evenstep.axi.registers import REGISTERS, Address
 from evenstep.axi.transport import AccessError, RegisterTransport
 from evenstep.gateware.engine import host_words
-from evenstep.generate import Manifest
+from evenstep.generate import Manifest, generate_block
 from evenstep.generate.command import generate
 from evenstep.host import EngineClient, LinkError
 from evenstep.link.protocol import Command, Frame, FrameReader, Region, Status, encode_frame
@@ -48,6 +48,12 @@ def test_bench(generated: Path) -> None:
     """A network through registers and streams, each rule of the handshake, each wrong access."""
     results = run_manifest(generated / "evenstep_axi_engine.json", simulator="icarus")
     assert {"values", "registers_alone", "refusals", "no_paths", "timing"} <= {result.name for result in results}
+
+
+def test_bench_with_weights_in_external_memory(tmp_path: Path) -> None:
+    geometry = Geometry(columns=2, lanes=4, weight_depth=16, act_depth=32, threshold_depth=32, port_bits=32)
+    manifest = generate_block("axi-engine", geometry, tmp_path)
+    assert run_manifest(tmp_path / f"{manifest.module}.json", simulator="verilator")
 
 
 def test_broken_engine_fails_its_bench(generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from evenstep.spec import Add, Geometry, Network
 from evenstep_golden import reference
 from evenstep_golden.frontend import import_model
 from evenstep_golden.lower import lower
+from evenstep_golden.models.resnet import ResNet
 from evenstep_sim.virtual import VerilatedTransport, build_engine
 from tests.golden.brevitas_models import SHAPE, convolutional, export, trained
 from tests.golden.networks import quantized
@@ -27,7 +28,8 @@ GEOMETRY = Geometry(
     max_passes=32,
     wide_depth=2**15,
     program_depth=2048,
-    weight_depth=2**14,
+    weight_depth=2**11,
+    port_bits=64,
     act_depth=2**13,
     threshold_depth=2048,
     accumulator_bits=24,
@@ -54,13 +56,15 @@ def random_pixels(network: Network, count: int) -> np.ndarray:
     return pixels
 
 
-def assert_equal_on_engine(executable: Path, program: Program, pixels: np.ndarray) -> None:
+def assert_equal_on_engine(executable: Path, program: Program, pixels: np.ndarray, folder: Path) -> None:
     """No differing integer at any boundary that can be read, and the predicted cycles each time."""
     network = program.network
     expected = dict(
         zip((layer.name for layer in network.layers), reference.run(network, pixels), strict=True),
     )
-    with Engine(VerilatedTransport(executable), GEOMETRY) as engine:
+    external = folder / "external.bin"
+    external.write_bytes(program.external)
+    with Engine(VerilatedTransport(executable, external=external), GEOMETRY) as engine:
         engine.load(program)
         found = engine.boundaries(pixels)
         assert engine.cycles == program.cycles * engine.runs
@@ -69,31 +73,43 @@ def assert_equal_on_engine(executable: Path, program: Program, pixels: np.ndarra
     assert program.output.name in found
 
 
-def test_strided_convolutions(executable: Path) -> None:
+def test_strided_convolutions(executable: Path, tmp_path: Path) -> None:
     program = compiled("cnn", (1, 28, 28))
     assert not any(result.overwritten for result in program.results), "every boundary can be read after a run"
-    assert_equal_on_engine(executable, program, random_pixels(program.network, 20))
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 20), tmp_path)
 
 
-def test_nine_residual_blocks(executable: Path) -> None:
+def test_nine_residual_blocks(executable: Path, tmp_path: Path) -> None:
     """Shortcuts of wide numbers, rescaled about knees; maxima and sums of them; every sum that is kept is read."""
     program = compiled("resnet20", (1, 12, 12))
     assert sum(isinstance(layer, Add) for layer in program.network.layers) == 18, "two in each of nine blocks"
     assert not any(result.overwritten for result in program.results)
     kept = [result for result in program.results if isinstance(result.place, WidePlacement)]
     assert len(kept) > 18
-    assert_equal_on_engine(executable, program, random_pixels(program.network, 3))
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 3), tmp_path)
 
 
-def test_depthwise(executable: Path) -> None:
+def test_first_blocks_of_resnet18(executable: Path, tmp_path: Path) -> None:
+    """The stem, a maximum of wide numbers, a block, and one of stride 2; weights stream from external memory."""
+    model = quantized(
+        ResNet((3, 32, 32), 10, blocks=(1, 1)), "n2uq:2", "n2uq:2", shape=(3, 32, 32), pictures=2, passes=1
+    )
+    program = compile_network(lower(model), GEOMETRY)
+    assert program.external
+    assert any(len(layer.descriptors) > 3 for layer in program.layers), "a layer in parts"
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 2), tmp_path)
+
+
+def test_depthwise(executable: Path, tmp_path: Path) -> None:
     program = compiled("ds-cnn", (1, 28, 28))
-    assert_equal_on_engine(executable, program, random_pixels(program.network, 2))
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 2), tmp_path)
 
 
-def test_cnv(executable: Path) -> None:
+def test_cnv(executable: Path, tmp_path: Path) -> None:
     """FINN's CNV on 32 x 32 pictures: its array is busy for nine cycles of ten, weighted by multiply-accumulates."""
     program = compiled("cnv", (3, 32, 32))
-    assert_equal_on_engine(executable, program, random_pixels(program.network, 2))
+    assert program.external
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 2), tmp_path)
     _, *layers = [layer.cycles for layer in program.layers]  # a first layer of 3 channels leaves 13 of 16 lanes idle
     work = [layer.useful * layer.total for layer in layers]
     assert sum(share * layer.useful for share, layer in zip(work, layers, strict=True)) / sum(work) >= 0.9
@@ -105,5 +121,5 @@ def test_model_of_brevitas(executable: Path, tmp_path: Path) -> None:
     imported = import_model(export(trained(convolutional(2)), tmp_path / "model.onnx"))
     inputs = np.random.default_rng(3).random((20, *SHAPE), np.float32)
     assert_equal_on_engine(
-        executable, compile_network(imported.network, GEOMETRY), imported.encode(inputs).reshape(20, -1)
+        executable, compile_network(imported.network, GEOMETRY), imported.encode(inputs).reshape(20, -1), tmp_path
     )

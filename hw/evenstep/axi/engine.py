@@ -5,9 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.axi.lite import AXI4LiteInterface, AXI4LiteSignature, AXI4LiteTarget
+from evenstep.axi.read_port import AXI4ReadInterface
 from evenstep.axi.registers import ADDRESS_WIDTH, POINTER_REGION_SHIFT, VERSION, Address, Control
 from evenstep.axi.stream import COUNT_BITS, STREAM_WORD, WordReceiver, WordSender
-from evenstep.gateware.engine import Core, host_words
+from evenstep.gateware.engine import Core, external_port, host_words
 from evenstep.link.protocol import ADDRESS_BITS
 from evenstep.spec.geometry import Geometry
 
@@ -37,13 +38,16 @@ class AXIEngine(wiring.Component):
     i, o : stream
         Words to memories, and from them.
     busy : Out(1)
-        A program is running.
+        A program is running, or a load of weights that was given up comes to its end.
+    m_axi : Out(AXI4ReadSignature)
+        External memory that weights stream from, where the geometry has a port for it.
     """
 
     s_axi_control: AXI4LiteInterface
     i: stream.Interface
     o: stream.Interface
     busy: Signal
+    m_axi: AXI4ReadInterface
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
@@ -59,6 +63,7 @@ class AXIEngine(wiring.Component):
                 "i": In(stream.Signature(STREAM_WORD)),
                 "o": Out(stream.Signature(STREAM_WORD)),
                 "busy": Out(1),
+                **external_port(geometry),
             }
         )
 
@@ -71,6 +76,8 @@ class AXIEngine(wiring.Component):
         wiring.connect(m, wiring.flipped(self.s_axi_control), target.port)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
         wiring.connect(m, sender.o, wiring.flipped(self.o))
+        if self.geometry.port_bits:
+            wiring.connect(m, core.m_axi, wiring.flipped(self.m_axi))
         access = target.registers
 
         pointer = Signal(32)

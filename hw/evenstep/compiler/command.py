@@ -6,6 +6,7 @@ import click
 
 from evenstep.compiler.compile import compile_network
 from evenstep.compiler.file import write_program
+from evenstep.compiler.stream import MEMORY_LATENCY
 from evenstep.generate import Manifest
 from evenstep.qonnx import read_network
 
@@ -18,15 +19,31 @@ __all__ = ["compile_command"]
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Program file.  [default: NETWORK.program.json]"
 )
-def compile_command(network: Path, manifest: Path, output: Path | None) -> None:
+@click.option(
+    "--memory-base", default=0, show_default=True, help="Byte address of weights in external memory, if they stream."
+)
+@click.option(
+    "--memory-latency",
+    default=MEMORY_LATENCY,
+    show_default=True,
+    help="Cycles from an address to its data there, that cycles are predicted for.",
+)
+def compile_command(network: Path, manifest: Path, output: Path | None, memory_base: int, memory_latency: int) -> None:
     """Compile a NETWORK file for the engine of a MANIFEST, for hosts of your own.
 
     The program file holds the words of every memory, where inputs and results lie, and the cycles of each layer.
-    `evenstep run` and the Python API need none: they compile the network themselves.
+    `evenstep run` and the Python API need none: they compile the network themselves. Of an engine with --port-bits
+    whose weight memory is too small for the network, a file beside it, ending in .bin, is what external memory must
+    hold.
     """
     described = Manifest.read(manifest)
-    program = compile_network(read_network(network), described.geometry)
+    program = compile_network(
+        read_network(network), described.geometry, memory_base=memory_base, memory_latency=memory_latency
+    )
     output = output or network.with_suffix(".program.json")
     write_program(program, output)
     words = sum(len(memory) for memory in program.images.values())
-    click.echo(f"{output}: {words:,} words, {len(program.layers)} layers, {program.cycles:,} cycles a run, exactly")
+    exactly = f"with a memory of {memory_latency} cycles" if program.external else "exactly"
+    click.echo(f"{output}: {words:,} words, {len(program.layers)} layers, {program.cycles:,} cycles a run, {exactly}")
+    if program.external:
+        click.echo(f"{output.with_suffix('.bin')}: {len(program.external):,} bytes of weights")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.join import JOIN_WORDS
-from evenstep.spec.program import HEADER_WORDS, LayerDescriptor, Opcode
+from evenstep.spec.program import HEADER_WORDS, LOAD_WORDS, LayerDescriptor, Opcode
 from evenstep.spec.window import WINDOW_WORDS
 
-__all__ = ["END_CYCLES", "LayerCycles", "layer_cycles"]
+__all__ = ["END_CYCLES", "LayerCycles", "layer_cycles", "load_descriptor_cycles", "sum_cycles"]
 
 #: Cycles that a run takes beside its layers: the word that ends the program, and its way through the memory.
 END_CYCLES = 2
@@ -31,6 +31,8 @@ class LayerCycles:
         Cycles in which the array takes a step.
     stalls : int
         Cycles in which a finished tile waits for the one before to leave.
+    waits : int
+        Cycles in which weights from external memory are waited for.
     useful : float
         Share of `total` in which lanes count, weighted by the share of lanes that hold data.
     filled : float
@@ -40,6 +42,7 @@ class LayerCycles:
     total: int
     steps: int
     stalls: int
+    waits: int
     useful: float
     filled: float
 
@@ -47,9 +50,9 @@ class LayerCycles:
     def limit(self) -> str:
         """What most of the lane cycles are lost to that are not `useful`.
 
-        ``"drain"``: tiles wait for the ones before to leave. ``"start"``: fetching the layer, and the way of its last
-        sums. ``"columns"`` and ``"lanes"``: outputs or inputs do not fill the array. ``"maximum"``: nothing is
-        multiplied. ``"array"``: less than a tenth is lost.
+        ``"drain"``: tiles wait for the ones before to leave. ``"memory"``: weights are waited for. ``"start"``:
+        fetching the layer, and the way of its last sums. ``"columns"`` and ``"lanes"``: outputs or inputs do not fill
+        the array. ``"maximum"``: nothing is multiplied. ``"array"``: less than a tenth is lost.
         """
         if self.useful >= 0.9:
             return "array"
@@ -58,7 +61,8 @@ class LayerCycles:
         busy = self.steps / self.total
         lost = {
             "drain": self.stalls / self.total,
-            "start": 1 - (self.steps + self.stalls) / self.total,
+            "memory": self.waits / self.total,
+            "start": 1 - (self.steps + self.stalls + self.waits) / self.total,
             "columns": busy * (1 - self.filled),
             "lanes": busy * self.filled - self.useful,
         }
@@ -76,11 +80,11 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     coded = 0 if layer.raw else _threshold_latency(g) + layer.digits
     if layer.opcode is Opcode.SCAN:
         total = fetch + steps + 1 + _JOINER + coded + 1
-        return LayerCycles(total, steps, 0, 0.0, 1.0)
+        return LayerCycles(total, steps, 0, 0, 0.0, 1.0)
     if layer.opcode is Opcode.MAXIMUM:
         # From the last step on: memory, maximum.
         total = fetch + steps + _POOL + 1
-        return LayerCycles(total, steps, 0, 0.0, 1.0)
+        return LayerCycles(total, steps, 0, 0, 0.0, 1.0)
     # A tile leaves in C cycles; the next may end no sooner than that.
     stalls = (tiles - 1) * max(0, g.columns - layer.steps)
     # From the last step on: memory, counter, accumulator; then the columns leave one by one.
@@ -89,7 +93,27 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     written = _ARRAY + valid_columns + _DRAIN + _combiner_latency(g) + (_JOINER if layer.join else 0) + coded
     total = fetch + steps + stalls + max(drained, written) + 1
     useful = macs / (total * g.rows * g.columns * g.lanes)
-    return LayerCycles(total, steps, stalls, useful, layer.outputs / (layer.tiles * g.columns))
+    return LayerCycles(total, steps, stalls, 0, useful, layer.outputs / (layer.tiles * g.columns))
+
+
+def load_descriptor_cycles(waits: int) -> LayerCycles:
+    """Cycles of a descriptor that begins a load, of which the one before needs another `waits` from its first on."""
+    waits = max(0, waits - 1 - LOAD_WORDS)
+    return LayerCycles(1 + LOAD_WORDS + waits + 1, 0, 0, waits, 0.0, 0.0)
+
+
+def sum_cycles(parts: list[LayerCycles], geometry: Geometry, *, macs: int) -> LayerCycles:
+    """Cycles of a layer that is done in parts; `macs` counts all of its multiply-accumulates."""
+    g = geometry
+    total, steps = sum(one.total for one in parts), sum(one.steps for one in parts)
+    return LayerCycles(
+        total,
+        steps,
+        sum(one.stalls for one in parts),
+        sum(one.waits for one in parts),
+        macs / (total * g.rows * g.columns * g.lanes),
+        sum(one.filled * one.steps for one in parts) / steps,
+    )
 
 
 def _combiner_latency(geometry: Geometry) -> int:

@@ -25,8 +25,10 @@ def describe_program(program: Program) -> dict[str, Any]:
         Where codes lie in a bank: first host word, shape, digits, and words of a pixel (see `compiler.layout.Layout`).
         Wide numbers that are kept lie in a bank of theirs, ``wide`` and up, with ``stride`` from a pixel to the next;
         what is neither is in the results, ``result`` and up. Of each layer also the cycles that it takes.
-    ``cycles``
-        Of a whole run, exactly.
+    ``cycles``, ``least_cycles``
+        Of a whole run, exactly; and where weights stream, of one that never waits for them.
+    ``external``
+        Only where weights stream: byte address of what external memory must hold, and how many bytes.
     """
     g = program.geometry
     memories = {
@@ -57,6 +59,8 @@ def describe_program(program: Program) -> dict[str, Any]:
         "input": {"bits": program.network.input_bits, **_describe(program, program.input)},
         "layers": layers,
         "cycles": program.cycles,
+        "least_cycles": program.least_cycles,
+        **({"external": {"address": program.memory_base, "bytes": len(program.external)}} if program.external else {}),
         "memories": memories,
     }
 
@@ -75,5 +79,10 @@ def _describe(program: Program, place: Placement | WidePlacement | int) -> dict[
 
 
 def write_program(program: Program, path: str | Path) -> None:
-    """Write a program file; the same program gives the same bytes."""
+    """Write a program file; the same program gives the same bytes.
+
+    Weights that stream from external memory go to a file beside it, with the suffix ``.bin``.
+    """
+    if program.external:
+        write_file(Path(path).with_suffix(".bin"), program.external)
     write_file(path, json.dumps(describe_program(program)) + "\n")

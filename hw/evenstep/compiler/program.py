@@ -13,7 +13,7 @@ from evenstep.compiler.layout import Layout, host_image
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.network import Network
-from evenstep.spec.program import END_WORD, LayerDescriptor
+from evenstep.spec.program import END_WORD, LayerDescriptor, LoadDescriptor
 
 __all__ = ["CompiledLayer", "Placement", "Program", "Result", "WidePlacement"]
 
@@ -117,8 +117,8 @@ class CompiledLayer:
     ----------
     name : str
         Of the last of the network's layers that it does.
-    descriptor : LayerDescriptor
-        What the sequencer runs.
+    descriptors : tuple of LayerDescriptor and LoadDescriptor
+        What the sequencer runs: the layer, or several parts of it, and loads of weights.
     cycles : LayerCycles
         What it takes, exactly.
     results : tuple of Result
@@ -126,9 +126,14 @@ class CompiledLayer:
     """
 
     name: str
-    descriptor: LayerDescriptor
+    descriptors: tuple[LayerDescriptor | LoadDescriptor, ...]
     cycles: LayerCycles
     results: tuple[Result, ...]
+
+    @property
+    def descriptor(self) -> LayerDescriptor:
+        """The layer's, or that of its first part."""
+        return next(one for one in self.descriptors if isinstance(one, LayerDescriptor))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -153,6 +158,10 @@ class Program:
     needs : dict of str to int
         Smallest depths, passes and accumulators of an engine, otherwise the same, that the network fits: by the names
         of `Geometry`'s parameters. Codes share activation memory in it.
+    external : bytes
+        What external memory must hold; nothing if weights do not stream.
+    memory_base : int
+        Byte address at which it must.
     """
 
     network: Network
@@ -161,6 +170,8 @@ class Program:
     images: dict[Region, list[int]]
     input: Placement
     needs: dict[str, int]
+    external: bytes = b""
+    memory_base: int = 0
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -174,8 +185,13 @@ class Program:
 
     @property
     def cycles(self) -> int:
-        """Cycles of a run, exactly."""
+        """Cycles of a run, exactly; where weights stream, with the external memory that it was compiled for."""
         return END_CYCLES + sum(layer.cycles.total for layer in self.layers)
+
+    @property
+    def least_cycles(self) -> int:
+        """Cycles of a run that never waits for external memory."""
+        return self.cycles - sum(layer.cycles.waits for layer in self.layers)
 
     @property
     def useful(self) -> float:
@@ -188,6 +204,7 @@ class Program:
         digest = hashlib.sha256(self.geometry.hash)
         for region, words in sorted(self.images.items()):
             digest.update(struct.pack(f"<II{len(words)}I", region, len(words), *words))
+        digest.update(self.external)
         return int.from_bytes(digest.digest()[:4], "little") % (2**_SEAL_BITS - 1) + 1
 
     @property

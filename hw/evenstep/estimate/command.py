@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evenstep.compiler import Placement, Program, WidePlacement, compile_network
+from evenstep.compiler.stream import MEMORY_LATENCY
 from evenstep.estimate.area import estimate_area
 from evenstep.gateware.engine import host_words
 from evenstep.generate.options import geometry_options
@@ -34,8 +35,9 @@ def estimate(network: Path | None, geometry: Geometry) -> None:
         program = compile_network(read_network(network), geometry)
         console.print(_cycle_table(program))
         console.print(_fill_table(program))
+        exactly = f"with an external memory of {MEMORY_LATENCY} cycles" if program.external else "exactly"
         console.print(
-            f"{program.cycles:,} cycles a run ({geometry.rows} input vectors at once), exactly; "
+            f"{program.cycles:,} cycles a run ({geometry.rows} input vectors at once), {exactly}; "
             f"{program.useful:.1%} of all lane cycles do useful work"
         )
 
@@ -65,7 +67,9 @@ def _area_table(geometry: Geometry) -> Table:
 
 
 def _cycle_table(program: Program) -> Table:
-    table = _right_aligned("Cycles", "layer", "gives", "passes", "array steps", "stalls", "cycles", "useful", "limit")
+    table = _right_aligned(
+        "Cycles", "layer", "gives", "passes", "array steps", "stalls", "waits", "cycles", "useful", "limit"
+    )
     for compiled in program.layers:
         cycles = compiled.cycles
         table.add_row(
@@ -74,6 +78,7 @@ def _cycle_table(program: Program) -> Table:
             str(len(compiled.descriptor.passes)),
             f"{cycles.steps:,}",
             f"{cycles.stalls:,}",
+            f"{cycles.waits:,}",
             f"{cycles.total:,}",
             f"{cycles.useful:.1%}",
             cycles.limit,

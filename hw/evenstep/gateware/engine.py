@@ -1,16 +1,19 @@
 """The engine: link, memories, sequencer, array, drain, threshold unit and packer, joined."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from evenstep.axi.read_port import AXI4ReadInterface, AXI4ReadSignature
 from evenstep.gateware.array import PEArray
 from evenstep.gateware.combine import Combiner
 from evenstep.gateware.drain import Drain
 from evenstep.gateware.join import Joiner
+from evenstep.gateware.loader import WeightLoader
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host
 from evenstep.gateware.packer import Packer
 from evenstep.gateware.pool import Pooler
@@ -22,7 +25,10 @@ from evenstep.link.protocol import ADDRESS_BITS, Region, host_lanes
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.join import KNEE_WORDS
 
-__all__ = ["Core", "Engine", "host_words"]
+__all__ = ["Core", "Engine", "external_port", "host_words"]
+
+# Of bytes of external memory.
+_ADDRESS_BITS = 32
 
 
 def host_words(geometry: Geometry) -> dict[Region, int]:
@@ -55,6 +61,13 @@ def host_words(geometry: Geometry) -> dict[Region, int]:
     }
 
 
+def external_port(geometry: Geometry) -> dict[str, Any]:
+    """Member `m_axi` of what holds an engine that weights stream into."""
+    if not geometry.port_bits:
+        return {}
+    return {"m_axi": Out(AXI4ReadSignature(address_bits=_ADDRESS_BITS, data_bits=geometry.port_bits))}
+
+
 class Core(wiring.Component):
     """Everything of the engine but its link: programs in memories in, results in memories out.
 
@@ -79,6 +92,8 @@ class Core(wiring.Component):
         Gives up a run. Memories keep what they hold.
     busy, cycles, steps : Out
         State and counters of the sequencer.
+    m_axi : Out(AXI4ReadSignature)
+        External memory that weights stream from, where the geometry has a port for it.
     """
 
     region: Signal
@@ -89,6 +104,7 @@ class Core(wiring.Component):
     busy: Signal
     cycles: Signal
     steps: Signal
+    m_axi: AXI4ReadInterface
 
     def __init__(
         self,
@@ -110,6 +126,7 @@ class Core(wiring.Component):
                 "busy": Out(1),
                 "cycles": Out(32),
                 "steps": Out(32),
+                **external_port(geometry),
             }
         )
 
@@ -188,7 +205,6 @@ class Core(wiring.Component):
         m.d.comb += [
             sequencer.start.eq(self.start),
             sequencer.entry.eq(self.entry),
-            self.busy.eq(sequencer.busy),
             self.cycles.eq(sequencer.cycles),
             self.steps.eq(sequencer.steps),
             program.read_address.eq(sequencer.program_address),
@@ -206,6 +222,10 @@ class Core(wiring.Component):
             array.i.payload.final.eq(sequencer.step_final),
             sequencer.step_ready.eq(array.i.ready),
         ]
+        busy: Value = sequencer.busy
+        if g.port_bits:
+            busy |= self._connect_loader(m, sequencer, weights)
+        m.d.comb += self.busy.eq(busy)
         for memory in activations:
             m.d.comb += [
                 memory.read_address.eq(sequencer.act_address),
@@ -269,6 +289,30 @@ class Core(wiring.Component):
         m.d.comb += sequencer.written.eq((write & written.last) | ((result_write | kept) & value.last))
         return m
 
+    def _connect_loader(self, m: Module, sequencer: Sequencer, weights: WordMemory) -> Value:
+        """Connect a loader to external memory and to the one of the weights; whether it is busy.
+
+        It ends what it began even where a run is given up, so the reset of the others is not its own.
+        """
+        g = self.geometry
+        m.submodules.loader = loader = WeightLoader(
+            word_bits=g.weight_word_bits, depth=g.weight_depth, data_bits=g.port_bits, address_bits=_ADDRESS_BITS
+        )
+        wiring.connect(m, loader.m_axi, wiring.flipped(self.m_axi))
+        m.d.comb += [
+            loader.start.eq(sequencer.load_start),
+            loader.address.eq(sequencer.load_address),
+            loader.target.eq(sequencer.load_target),
+            loader.words.eq(sequencer.load_words),
+            loader.reset.eq(self.reset),
+            sequencer.load_busy.eq(loader.busy),
+            sequencer.load_failed.eq(loader.error),
+            weights.write_address.eq(loader.write_address),
+            weights.write_enable.eq(loader.write_enable),
+            weights.write_data.eq(loader.write_data),
+        ]
+        return loader.busy
+
     @staticmethod
     def _connect_wide(
         m: Module, joiner: Joiner, sequencer: Sequencer, array: PEArray, memories: list[WordMemory]
@@ -316,11 +360,14 @@ class Engine(wiring.Component):
         Bytes of the link; see `evenstep.link.protocol`.
     busy : Out(1)
         A program is running.
+    m_axi : Out(AXI4ReadSignature)
+        As that of `Core`.
     """
 
     i: stream.Interface
     o: stream.Interface
     busy: Signal
+    m_axi: AXI4ReadInterface
 
     def __init__(
         self,
@@ -338,7 +385,14 @@ class Engine(wiring.Component):
                     f"Memory of {region.name.lower()} must be at most {2**ADDRESS_BITS} host words, which the link can "
                     f"address, not {words}: choose a smaller depth"
                 )
-        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8)), "busy": Out(1)})
+        super().__init__(
+            {
+                "i": In(stream.Signature(8)),
+                "o": Out(stream.Signature(8)),
+                "busy": Out(1),
+                **external_port(geometry),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -351,6 +405,8 @@ class Engine(wiring.Component):
         wiring.connect(m, decoder.o, sender.i)
         wiring.connect(m, sender.o, wiring.flipped(self.o))
         wiring.connect(m, decoder.host, core.host)
+        if self.geometry.port_bits:
+            wiring.connect(m, core.m_axi, wiring.flipped(self.m_axi))
         m.d.comb += [
             decoder.length.eq(receiver.length),
             decoder.dropped.eq(receiver.dropped),

@@ -38,6 +38,17 @@ def layer_configuration(geometry: Geometry) -> data.StructLayout:
     )
 
 
+def _load_ports(geometry: Geometry) -> dict[str, wiring.Member]:
+    return {
+        "load_start": Out(1),
+        "load_address": Out(32),
+        "load_target": Out(ceil_log2(geometry.weight_depth)),
+        "load_words": Out(range(geometry.weight_depth + 1)),
+        "load_busy": In(1),
+        "load_failed": In(1),
+    }
+
+
 class Sequencer(wiring.Component):
     """Fetches a layer, issues its steps, one per cycle, waits until its outputs are written, and goes on.
 
@@ -74,6 +85,10 @@ class Sequencer(wiring.Component):
         Settings of the current layer, stable from `layer_start` until it is written.
     layer_start : Out(1)
         Strobe: a layer begins.
+    load_start, load_address, load_target, load_words : Out
+        Where there is a read port: command of a load of weights.
+    load_busy, load_failed : In(1)
+        It is under way; it ended with an error, which ends the run.
     drained, written : In(1)
         Strobes, once at each position: its last column was consumed (not of a maximum); its last output was written.
     """
@@ -99,6 +114,12 @@ class Sequencer(wiring.Component):
     step_ready: Signal
     layer: data.View
     layer_start: Signal
+    load_start: Signal
+    load_address: Signal
+    load_target: Signal
+    load_words: Signal
+    load_busy: Signal
+    load_failed: Signal
     drained: Signal
     written: Signal
 
@@ -128,6 +149,7 @@ class Sequencer(wiring.Component):
                 "step_ready": In(1),
                 "layer": Out(layer_configuration(geometry)),
                 "layer_start": Out(1),
+                **(_load_ports(g) if g.port_bits else {}),
                 "drained": In(1),
                 "written": In(1),
             }
@@ -156,6 +178,7 @@ class Sequencer(wiring.Component):
         header_words = HEADER_WORDS + (WINDOW_WORDS if g.convolution else 0) + (JOIN_WORDS if g.wide_depth else 0)
         word = Signal(range(header_words))
         arriving = Signal()
+        loads, loaded = Signal(), Signal()
         passes = Signal(8)
         tiles = Signal(16)
         tile_stride = Signal(weight_bits)
@@ -212,7 +235,7 @@ class Sequencer(wiring.Component):
             with m.State("Idle"):
                 m.d.sync += [pc.eq(self.entry), self.busy.eq(self.start), arriving.eq(0)]
                 with m.If(self.start):
-                    m.d.sync += [self.cycles.eq(0), self.steps.eq(0)]
+                    m.d.sync += [self.cycles.eq(0), self.steps.eq(0), loaded.eq(0)]
                     m.next = "Header"
 
             with m.State("Header"):
@@ -237,14 +260,24 @@ class Sequencer(wiring.Component):
                             with m.If(fetched[:4] == 0):
                                 m.d.sync += [word.eq(0), self.busy.eq(0)]
                                 m.next = "Idle"
+                            if g.port_bits:
+                                m.d.sync += loads.eq(fetched[3])
                         with m.Case(1):
                             m.d.sync += self.layer.zero.eq(fetched)
+                            if g.port_bits:
+                                m.d.sync += self.load_address.eq(fetched)
                         with m.Case(2):
                             m.d.sync += tiles.eq(fetched)
+                            if g.port_bits:
+                                m.d.sync += self.load_target.eq(fetched)
                             if g.combines:
                                 m.d.sync += [self.layer.shift.eq(fetched[16:22]), self.layer.bits.eq(fetched[22:28])]
                         with m.Case(3):
                             m.d.sync += self.layer.outputs.eq(fetched)
+                            if g.port_bits:
+                                m.d.sync += self.load_words.eq(fetched)
+                                with m.If(loads):
+                                    m.next = "Load"
                         with m.Case(4):
                             m.d.sync += weight_base.eq(fetched)
                         with m.Case(5):
@@ -268,6 +301,18 @@ class Sequencer(wiring.Component):
                     with m.If(word == header_words - 1):
                         m.d.sync += [word.eq(0), pass_half.eq(0), pass_index.eq(0)]
                         m.next = "Passes"
+
+            if g.port_bits:
+                with m.State("Load"):
+                    # One word was fetched too many. A load that failed in an earlier run says nothing.
+                    m.d.sync += [word.eq(0), arriving.eq(0)]
+                    with m.If(~self.load_busy):
+                        m.d.comb += self.load_start.eq(~(self.load_failed & loaded))
+                        m.d.sync += [pc.eq(pc - 1), loaded.eq(1)]
+                        m.next = "Header"
+                        with m.If(self.load_failed & loaded):
+                            m.d.sync += self.busy.eq(0)
+                            m.next = "Idle"
 
             with m.State("Passes"):
                 m.d.comb += [

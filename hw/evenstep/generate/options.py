@@ -32,6 +32,7 @@ _HELP = {
     "rescale": "Rescale results: multiplier, bias and shift.",
     "wide_depth": "Wide numbers of each row, for residual networks; 0: none.",
     "wide_bits": "Width of the wide numbers, 8 to 32.",
+    "port_bits": "Width of the port that weights stream from, for networks of many; 0: none.",
     "accumulator_bits": "Width of the dot products.",
     "threshold_style": "Comparators: all at once, or a binary search.",
     "counter": "Structure that counts ones.",

@@ -60,6 +60,9 @@ class Geometry:
     wide_depth, wide_bits : int
         Numbers of each row's memory of wide numbers, 0 for none, and their width, 8 to 32: what residual networks add
         to later layers, and take maxima and sums of. Needs `convolution` and `rescale`.
+    port_bits : int
+        Width of a read port to external memory that weights stream from where theirs is too small, a power of two from
+        32 to 1024; 0: none.
     accumulator_bits : int
         Width of the dot products, 4 to 31. Results are one bit wider, and signed; 32 bits with `rescale` or sums that
         are combined.
@@ -95,6 +98,7 @@ class Geometry:
     rescale: bool = False
     wide_depth: int = 0
     wide_bits: int = 16
+    port_bits: int = 0
     accumulator_bits: int = 22
     threshold_style: str = "bank"
     counter: str = "portable"
@@ -141,6 +145,9 @@ class Geometry:
         check("Knee depth", "knee_depth", 2, 2**16)
         check("Wide depth", "wide_depth", 0, 2**20)
         check("Wide bits", "wide_bits", 8, 32)
+        check("Port bits", "port_bits", 0, 1024)
+        if self.port_bits and (self.port_bits < 32 or self.port_bits & self.port_bits - 1):
+            raise ValueError(f"Port bits must be 0, or a power of two from 32 to 1024, not {self.port_bits}")
         if self.wide_depth == 1:
             raise ValueError("Wide depth must be 0 or at least 2, not 1")
         if self.wide_depth and not (self.convolution and self.rescale):

@@ -2,7 +2,7 @@
 
 A program is a list of 32-bit words: descriptors one after the other, ended by a word whose opcode is 0. A layer's
 descriptor is a header of `HEADER_WORDS` words, in engines for convolutions another `WINDOW_WORDS` words, in those that
-keep wide numbers another `JOIN_WORDS`, and two words for each of its passes.
+keep wide numbers another `JOIN_WORDS`, and two words for each of its passes. The descriptor of a load has `LOAD_WORDS`.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,18 @@ from evenstep.spec.window import Window
 __all__ = [
     "END_WORD",
     "HEADER_WORDS",
+    "LOAD_WORDS",
     "MAX_PADDING_OFFSET",
     "MAX_PASS_STEPS",
     "MAX_PIXEL_SKIP",
     "LayerDescriptor",
+    "LoadDescriptor",
     "Opcode",
     "PassDescriptor",
 ]
 
 HEADER_WORDS = 9
+LOAD_WORDS = 4
 MAX_PASS_STEPS = 2**12
 END_WORD = 0
 #: Largest `padding_offset` of a pass.
@@ -41,6 +44,36 @@ class Opcode(IntEnum):
     """The maximum of each window, lane by lane, of activation codes."""
     SCAN = 4
     """Wide numbers, one after the other, to where the array's results go; the maximum or sum of each window."""
+    LOAD = 8
+    """Weights from external memory, while what follows runs."""
+
+
+@dataclass(frozen=True)
+class LoadDescriptor:
+    """The beginning of a load of weights from external memory, once the load before has ended.
+
+    Four words: `Opcode.LOAD`, `address`, `target`, `count`.
+
+    Parameters
+    ----------
+    address : int
+        Where the first one lies there, in beats of the port.
+    target : int
+        First weight word written.
+    count : int
+        Weight words. None: what follows waits for the load before.
+    """
+
+    address: int
+    target: int
+    count: int
+
+    def words(self) -> list[int]:
+        """The four words."""
+        check_int("Address of a load", self.address, 0, 2**32 - 1)
+        check_int("Target of a load", self.target, 0, 2**20 - 1)
+        check_int("Words of a load", self.count, 0, 2**20)
+        return [Opcode.LOAD, self.address, self.target, self.count]
 
 
 @dataclass(frozen=True)

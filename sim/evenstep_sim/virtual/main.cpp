@@ -8,6 +8,9 @@
 // direction, as of a serial line that is slower than the engine. SIGUSR1 is the reset button; it must be blocked when the
 // process starts.
 //
+// Third argument: a file that external memory holds from address 0 on, of an engine that weights stream into; else empty. The
+// memory gives the first beat of a burst `memory_latency` cycles after it took the address, then one in every cycle.
+//
 // Built with tracing, it takes three arguments more: the file of a waveform, and the first and the last cycle of the first
 // run that it shall hold. A run's own first cycle is 1; in the waveform's time, cycle n begins at n times 10 ns.
 
@@ -15,7 +18,11 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <deque>
 #include <fcntl.h>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <poll.h>
 #include <unistd.h>
@@ -87,10 +94,10 @@ class Waveform {
 
 public:
     Waveform(Vengine& engine, int argc, char** argv) {
-        if (argc < 6) return;
-        path = argv[3];
-        first = std::strtoull(argv[4], nullptr, 10);
-        last = std::strtoull(argv[5], nullptr, 10);
+        if (argc < 7) return;
+        path = argv[4];
+        first = std::strtoull(argv[5], nullptr, 10);
+        last = std::strtoull(argv[6], nullptr, 10);
         engine.trace(&file, 99);
     }
     void rising(bool busy) {
@@ -108,11 +115,51 @@ public:
 #endif
 };
 
+// External memory behind an AXI4 read port. Without a port it is nothing.
+class ExternalMemory {
+#ifdef PORT_BITS
+    static constexpr size_t beat_bytes = PORT_BITS / 8;
+    static constexpr uint64_t memory_latency = 32;
+    struct Burst { uint64_t due; size_t address; unsigned beats; };
+    std::vector<char> bytes;
+    std::deque<Burst> bursts;
+
+public:
+    explicit ExternalMemory(const char* path) {
+        std::ifstream file(path, std::ios::binary);
+        bytes.assign(std::istreambuf_iterator<char>(file), {});
+    }
+    void clear() { bursts.clear(); }
+    void offer(Vengine& engine, uint64_t now) {
+        engine.m_axi_arready = 1;
+        engine.m_axi_rvalid = !bursts.empty() && bursts.front().due <= now;
+        if (!engine.m_axi_rvalid) return;
+        const size_t at = bursts.front().address;
+        if (at + beat_bytes <= bytes.size()) std::memcpy(&engine.m_axi_rdata, bytes.data() + at, beat_bytes);
+        engine.m_axi_rresp = at + beat_bytes <= bytes.size() ? 0 : 2;
+        engine.m_axi_rlast = bursts.front().beats == 1;
+    }
+    void settled(Vengine& engine, uint64_t now) {
+        if (engine.m_axi_rvalid && engine.m_axi_rready) {
+            bursts.front().address += beat_bytes;
+            if (--bursts.front().beats == 0) bursts.pop_front();
+        }
+        if (engine.m_axi_arvalid) bursts.push_back({now + memory_latency, engine.m_axi_araddr, engine.m_axi_arlen + 1u});
+    }
+#else
+public:
+    explicit ExternalMemory(const char*) {}
+    void clear() {}
+    void offer(Vengine&, uint64_t) {}
+    void settled(Vengine&, uint64_t) {}
+#endif
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
     auto context = std::make_unique<VerilatedContext>();
-    context->traceEverOn(argc > 3);
+    context->traceEverOn(argc > 4);
     auto engine = std::make_unique<Vengine>(context.get());
     if (argc > 1) {
         idle_descriptor = std::atoi(argv[1]);
@@ -128,6 +175,7 @@ int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);
 
     Waveform waveform(*engine, argc, argv);
+    ExternalMemory memory(argc > 3 ? argv[3] : "");
     const auto cycle = [&] {
         engine->CLOCK = 1;
         engine->eval();
@@ -154,13 +202,15 @@ int main(int argc, char** argv) {
             if (waiting) send(answer);
             if (waiting || !engine->busy || ++since >= busy_interval) { receive(waiting); since = 0; }
         }
-        if (pressed) { pressed = 0; reset(); silent = 0; }
+        if (pressed) { pressed = 0; reset(); memory.clear(); silent = 0; }
         const bool offered = taken < received.size() && now - took >= pace;
         engine->s_axis_tvalid = offered;
         engine->m_axis_tready = now - gave >= pace;
         if (offered) engine->s_axis_tdata = received[taken];
+        memory.offer(*engine, now);
         engine->eval();  // settle before the edge: what is valid and ready now moves with it
         waveform.settled();
+        memory.settled(*engine, now);
         if (offered && engine->s_axis_tready) { ++taken; ++total; took = now; silent = 0; }
         const bool given = engine->m_axis_tvalid && engine->m_axis_tready;
         if (given) { answer.push_back(engine->m_axis_tdata); gave = now; silent = 0; }

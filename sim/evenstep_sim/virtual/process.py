@@ -45,6 +45,8 @@ class EngineProcess:
         Cycles from byte to byte, 1 to 1000: those of a serial line that is slower than the engine.
     trace : Trace, optional
         Part of the waveform to write, by a program that was built for it.
+    external : Path, optional
+        File that external memory holds from address 0 on.
 
     Members
     -------
@@ -54,14 +56,14 @@ class EngineProcess:
         File descriptor that becomes readable when the engine has nothing more to do; see `taken`.
     """
 
-    def __init__(self, program: Path, *, pace: int = 1, trace: Trace | None = None):
+    def __init__(self, program: Path, *, pace: int = 1, trace: Trace | None = None, external: Path | None = None):
         check_int("Pace", pace, 1, 1000)  # the engine counts as silent after little more
         self.idle, notify = os.pipe()
         # Inherited: a reset pressed before the process has a handler waits, where it would end the process.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         try:
             self._process = subprocess.Popen(
-                [str(program), str(notify), str(pace), *(trace.arguments() if trace else ())],
+                [str(program), str(notify), str(pace), str(external or ""), *(trace.arguments() if trace else ())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,

@@ -48,6 +48,8 @@ def build_engine(manifest_path: Path, *, trace: bool = False) -> Path:
     # A run that is traced is short: there it is the compiler that takes the time.
     effort = "-O1" if trace else "-O2"
     defines = f"{effort} -DCLOCK={conventions.clock} -DRESET={conventions.reset} -DRESET_LEVEL={level}"
+    if manifest.geometry.port_bits:
+        defines += f" -DPORT_BITS={manifest.geometry.port_bits}"
     options = [*_OPTIONS, *(["--trace-vcd"] if trace else [])]
     key = hashlib.sha256(b"\0".join([verilog, _MAIN.read_bytes(), defines.encode(), *map(str.encode, options)]))
     program = cache_folder() / "engines" / key.hexdigest()[:24]
@@ -85,17 +87,29 @@ class VerilatedTransport:
         Seconds after which `read` and `write` give up an engine that goes on without an answer.
     trace : Trace, optional
         Part of the waveform to write; the program must have been built for that.
+    external : Path, optional
+        File that external memory holds from address 0 on: `evenstep.compiler.Program.external`. The memory is the one
+        that programs are compiled for where nothing else is said.
     """
 
-    def __init__(self, program: Path, *, pace: int = 1, timeout: float = 60.0, trace: Trace | None = None):
+    def __init__(
+        self,
+        program: Path,
+        *,
+        pace: int = 1,
+        timeout: float = 60.0,
+        trace: Trace | None = None,
+        external: Path | None = None,
+    ):
         self._program = program
+        self._external = external
         self._pace = pace
         self._trace = trace
         self._timeout = timeout
         self._start()
 
     def _start(self) -> None:
-        self._process = EngineProcess(self._program, pace=self._pace, trace=self._trace)
+        self._process = EngineProcess(self._program, pace=self._pace, trace=self._trace, external=self._external)
         self._sent = 0
         self._silent_at = -1
         self._received = b""

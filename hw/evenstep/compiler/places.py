@@ -1,0 +1,80 @@
+"""Places: how the tensors of a network lie in an engine's memories, and where."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from evenstep.compiler.activations import Lifetime, place_tensors
+from evenstep.compiler.checks import check_fit
+from evenstep.compiler.layout import Layout
+from evenstep.compiler.operations import Operation
+from evenstep.compiler.program import Placement, WidePlacement
+from evenstep.spec.geometry import Geometry
+from evenstep.spec.layer import Dense
+from evenstep.spec.network import INPUT
+from evenstep.spec.tensor import TensorType
+
+__all__ = ["code_layouts", "count_outputs", "place_codes", "place_wide"]
+
+
+def code_layouts(types: Mapping[str, TensorType], operations: list[Operation], g: Geometry) -> dict[str, Layout]:
+    """How codes lie: of the input, as a vector if none but fully connected layers take it, and of each operation."""
+    layouts = {}
+    coded = [one.name for one in operations if one.coded]
+    for name in (INPUT, *coded):
+        shape, bits = types[name].shape, types[name].high.bit_length()
+        if name == INPUT and all(isinstance(one.layer, Dense) for one in operations if one.source == INPUT):
+            shape = (types[name].size,)
+        layouts[name] = Layout.of(shape, bits, g)
+    return layouts
+
+
+def count_outputs(channels: int, target: Layout | None) -> int:
+    """Outputs that give `channels` channels of a layout, with those that nobody reads.
+
+    These are there so that the last word of a pixel has as many codes as digits, and never waits for the others.
+    """
+    rest = channels % target.lanes if target else 0
+    return channels + target.digits - rest if target and 0 < rest < target.digits else channels
+
+
+def place_codes(
+    layouts: Mapping[str, Layout], operations: list[Operation], g: Geometry, *, first: int
+) -> tuple[dict[str, Placement], int]:
+    """Places of the input and of each operation's codes, from word `first` on; and how many words would do."""
+    written = {INPUT: -1, **{operation.name: n for n, operation in enumerate(operations)}}
+    read = {**written, **{operation.source: n for n, operation in enumerate(operations)}}
+    tensors = {name: Lifetime(one.words, written[name], read[name]) for name, one in layouts.items()}
+    least = place_tensors(tensors, first=first, depth=0)
+    needed = max(base + tensors[name].words for name, base in least.items())
+    check_fit("act_depth", needed, g)
+    bases = place_tensors(tensors, first=first, depth=g.act_depth)
+    return {name: Placement(base, layouts[name]) for name, base in bases.items()}, needed
+
+
+def place_wide(
+    types: Mapping[str, TensorType],
+    operations: list[Operation],
+    layouts: Mapping[str, Layout],
+    g: Geometry,
+) -> tuple[dict[str, WidePlacement], int]:
+    """Places of all wide numbers that are kept, and how few would do for them.
+
+    Those that an operation writes or adds pass by beside its outputs, so a pixel has room for as many.
+    """
+    kept = {one.kept: number for number, one in enumerate(operations) if one.kept is not None}
+    strides = {name: 0 for name in kept}
+    read = dict(kept)
+    for number, one in enumerate(operations):
+        for name in (one.kept, one.shortcut):
+            if name is not None:
+                strides[name] = max(strides[name], count_outputs(types[one.name].channels, layouts.get(one.name)))
+        for name in (one.source, one.shortcut):
+            if name in kept:
+                read[name] = number
+    places = {name: WidePlacement(0, types[name].shape, strides[name]) for name in kept}
+    tensors = {name: Lifetime(places[name].words, kept[name], read[name]) for name in kept}
+    least = place_tensors(tensors, first=0, depth=0)
+    needed = max((least[name] + tensors[name].words for name in kept), default=0)
+    check_fit("wide_depth", needed, g)
+    bases = place_tensors(tensors, first=0, depth=g.wide_depth)
+    return {name: replace(place, base=bases[name]) for name, place in places.items()}, needed

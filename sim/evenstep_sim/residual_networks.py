@@ -52,13 +52,15 @@ def random_residual_network(
     wide = [builder.wide_conv("input", TensorType.codes(shape, input_bits))]
     for _ in range(count):
         name = wide[int(rng.integers(len(wide)))]
-        match rng.integers(5):
+        match rng.integers(6):
             case 0:
                 wide.append(builder.pool(name))
             case 1:
                 wide.append(builder.rescale(name))
             case 2:
                 wide.append(builder.wide_conv(*builder.codes(name)))
+            case 3:
+                wide.append(builder.wide_conv(*builder.largest(*builder.codes(name))))
             case _:
                 wide.append(builder.block(name, wide))
     return builder.finish(wide[-1], last, input_bits, shape)
@@ -130,17 +132,25 @@ class _Builder:
         before = self._append(replace(before, sources=(name,)), kind)
         return self._append(SumPool(self._name("sums"), kernel, stride, (before,)), self._types[before])  # type: ignore[arg-type]
 
+    def largest(self, source: str, kind: TensorType) -> tuple[str, TensorType]:
+        """Largest of windows of codes, which may be wider than a lane."""
+        kernel = tuple(int(self._rng.integers(1, min(3, size) + 1)) for size in kind.shape[1:])
+        made = self._append(MaxPool(self._name("most"), kernel, (1, 2), (source,)), kind)  # type: ignore[arg-type]
+        return made, self._types[made]
+
     def block(self, name: str, wide: list[str]) -> str:
-        """Sums of a convolution and a shortcut: older numbers of its shape, or another convolution's."""
+        """Sums of a convolution and a shortcut: older numbers of its shape, codes of them, or another convolution's."""
         rng, shape = self._rng, self._types[name].shape
         alike = [one for one in wide if self._types[one].shape == shape]
         shortcut = alike[int(rng.integers(len(alike)))]
         branch = self.wide_conv(*self.codes(name), outputs=shape[0])
-        match rng.integers(3):
+        match rng.integers(4):
             case 0:
                 shortcut = self.rescale(shortcut)
             case 1:
                 shortcut = self.wide_conv(*self.codes(shortcut), outputs=shape[0])
+            case 2:
+                shortcut, _ = self.codes(shortcut)
         sources = (branch, shortcut) if rng.integers(2) else (shortcut, branch)
         bits = int(rng.integers(3, self._g.wide_bits + 1))
         return self._append(Add(self._name("join"), bits, sources), *(self._types[one] for one in sources))

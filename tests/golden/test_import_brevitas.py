@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from evenstep.compiler import compile_network
 from evenstep.qonnx import read_network, write_network
-from evenstep.spec import Add, Rescale
+from evenstep.spec import Add, Geometry, Network, Rescale
 from evenstep_golden.frontend import Imported, check_import, import_model
 from evenstep_golden.frontend.clean import run_model
 from tests.golden.brevitas_models import SHAPE, VARIANTS, Residual, convolutional, export, perceptron, trained
+from tests.hw.engine_model import run_images
 
 
 def images(count: int) -> np.ndarray:
@@ -44,6 +46,32 @@ def check_results(imported: Imported) -> None:
     np.testing.assert_array_equal(values.argmax(axis=1)[clear], results.argmax(axis=1)[clear])
 
 
+ENGINE = Geometry(
+    columns=4,
+    lanes=8,
+    weight_bits=4,
+    act_bits=4,
+    output_bits=8,
+    max_weight_bits=8,
+    convolution=True,
+    rescale=True,
+    wide_depth=2**13,
+    wide_bits=24,
+    act_depth=2**12,
+    program_depth=1024,
+    accumulator_bits=30,
+)
+
+
+def check_runs(network: Network) -> None:
+    """One engine takes it, and what its images compute is what the network does."""
+    program = compile_network(network, ENGINE)
+    for inputs in np.random.default_rng(8).integers(0, 2**network.input_bits, (2, network.inputs)):
+        pairs = zip(program.results, run_images(program, inputs), program.boundaries(inputs), strict=True)
+        for result, found, expected in pairs:
+            np.testing.assert_array_equal(found, expected, err_msg=result.name)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("build", [perceptron, convolutional])
 def test_a_thousand_images_give_the_executors_integers(
@@ -71,6 +99,7 @@ def test_variants_give_the_executors_integers(tmp_path: Path, name: str, qdq: bo
     check_equal(imported, 100)
     write_network(imported.network, tmp_path / "network.onnx")
     assert read_network(tmp_path / "network.onnx") == imported.network
+    check_runs(imported.network)
 
 
 def test_the_exporter_of_dynamo_is_read_as_well(tmp_path: Path) -> None:
@@ -103,3 +132,4 @@ def test_a_residual_block_is_imported(tmp_path: Path, shared: bool) -> None:
     assert sum(isinstance(layer, Rescale) and "scale" in layer.name for layer in layers) == (0 if shared else 2)
     check_equal(imported, 200)
     check_results(imported)
+    check_runs(imported.network)

@@ -63,6 +63,8 @@ class _Engine:
                     continue
                 address, *made = self._layer(address)
                 parts.append(made)
+            if not layer.results:
+                continue
             kept, others = ([part[n] for part in parts if part[n] is not None] for n in range(2))
             channels = layer.shape[0]
             # Outputs beyond those of the layer fill a word up: with nothing.

@@ -31,6 +31,7 @@ from evenstep.spec.program import (
     Opcode,
     PassDescriptor,
 )
+from evenstep.spec.tensor import TensorType
 from evenstep.spec.window import Window
 
 __all__ = ["compile_network"]
@@ -61,8 +62,8 @@ def compile_network(
         The network does not fit; the message names the layer, what is too small, by how much, and the parameter that
         would mend it.
     """
-    operations = engine_operations(network, geometry)
-    compiler = _Compiler(network, operations, geometry)
+    operations, types = engine_operations(network, geometry)
+    compiler = _Compiler(network, operations, types, geometry)
     for operation in operations:
         compiler.add(operation)
     return compiler.finish(memory_latency=memory_latency, memory_base=memory_base)
@@ -71,9 +72,11 @@ def compile_network(
 class _Compiler:
     """Memory images that grow, operation by operation."""
 
-    def __init__(self, network: Network, operations: list[Operation], geometry: Geometry) -> None:
+    def __init__(
+        self, network: Network, operations: list[Operation], types: dict[str, TensorType], geometry: Geometry
+    ) -> None:
         self._network, self._geometry = network, geometry
-        self._types = network.types()
+        self._types, self._own = types, set(network.types())
         self._layouts = code_layouts(self._types, operations, geometry)
         self._padding = Padding(operations, self._layouts)
         first = len(self._padding.words)
@@ -260,7 +263,9 @@ class _Compiler:
             places[operation.kept] = self._wide[operation.kept]
         if operation.name != operation.kept:
             places[operation.name] = self._places.get(operation.name, descriptor.channel_base)
-        results = tuple(Result(name, self._types[name].shape, place) for name, place in places.items())
+        # Numbers that stand for codes of the network are nothing to be read.
+        own = [(name, place) for name, place in places.items() if name in self._own]
+        results = tuple(Result(name, self._types[name].shape, place) for name, place in own)
         self._written.append((operation.name, results))
         layout = self._layouts.get(operation.name)
         self._parts.append(Part(operation.name, descriptor, list(words), macs, layout.pixel_words if layout else 0))

@@ -94,10 +94,11 @@ class Operation:
         return self.thresholds is not None or isinstance(self.layer, MaxPool)
 
 
-def engine_operations(network: Network, geometry: Geometry) -> list[Operation]:
-    """Operations of `network`, in an order in which they can run.
+def engine_operations(network: Network, geometry: Geometry) -> tuple[list[Operation], dict[str, TensorType]]:
+    """Operations of `network`, in an order in which they can run, and the types of all their integers.
 
-    Sums over windows of codes, and codes that are thresholded or rescaled, are convolutions with weights of 1.
+    Sums over windows of codes, and codes that are thresholded, rescaled or added, are convolutions with weights of 1.
+    What such a convolution gives as numbers, where the network has but the codes, has a name and a type of its own.
 
     Raises
     ------
@@ -143,8 +144,8 @@ class _Builder:
             case MultiThreshold():
                 self._threshold(layer, source)
 
-    def finish(self) -> list[Operation]:
-        """All operations; `ValueError` where values of one end nowhere."""
+    def finish(self) -> tuple[list[Operation], dict[str, TensorType]]:
+        """All operations, and types; `ValueError` where values of one end nowhere."""
         end = self._network.layers[-1].name
         if end in self._lines:
             source, line = self._lines.pop(end)
@@ -162,7 +163,7 @@ class _Builder:
                 )
         for operation in self._operations.values():
             _check_operation(operation, self._types, self._geometry)
-        return list(self._operations.values())
+        return list(self._operations.values()), self._types
 
     def _begin(self, operation: Operation) -> None:
         self._operations[operation.name] = operation
@@ -191,8 +192,6 @@ class _Builder:
         if name in self._lines:
             source, line = self._lines.pop(name)
             self._begin(Operation(name, Scan(name), source, bend=line))
-        elif self._is_codes(name):
-            raise ValueError(f"{name} must be rescaled before it is added to others, which it is not")
         g, kind = self._geometry, self._types[name]
         if not g.wide_depth:
             raise ValueError(
@@ -212,6 +211,8 @@ class _Builder:
         if self._is_codes(source):
             if isinstance(layer, SumPool):
                 self._begin(Operation(layer.name, self._ones(layer.name, source, layer.kernel, layer.stride), source))
+            elif self._types[source].high.bit_length() > self._geometry.act_bits and self._geometry.wide_depth:
+                self._pool_wide_codes(layer, source)
             else:
                 self._begin(Operation(layer.name, layer, source))
             return
@@ -221,6 +222,23 @@ class _Builder:
             return
         self._keep(source)
         self._begin(Operation(layer.name, Scan(layer.name, layer), source))
+
+    def _pool_wide_codes(self, layer: MaxPool, source: str) -> None:
+        """Take the largest of codes of several digits as numbers, and make codes of that."""
+        numbers, kind = self._numbers(source), self._types[source]
+        self._keep(numbers)
+        same = Thresholds(np.tile(np.arange(1, kind.high + 1), (kind.channels, 1)))
+        scan = Scan(layer.name, layer)
+        self._begin(Operation(layer.name, scan, numbers, thresholds=same, limits=_limits(kind)))
+
+    def _numbers(self, source: str) -> str:
+        """Begin an operation that gives codes as numbers; the name of these."""
+        name = f"{source} as numbers"
+        while name in self._types:
+            name += " again"
+        self._types[name], self._takers[name] = self._types[source], 1
+        self._begin(Operation(name, self._ones(name, source), source))
+        return name
 
     def _rescale(self, layer: Rescale, source: str) -> None:
         if self._is_codes(source):
@@ -240,6 +258,7 @@ class _Builder:
             self._lines[layer.name] = source, layer
 
     def _add(self, layer: Add, sources: tuple[str, ...]) -> None:
+        sources = tuple(self._numbers(source) if self._is_codes(source) else source for source in sources)
         order = list(self._operations)
         hosts = [
             source

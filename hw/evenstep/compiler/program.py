@@ -122,7 +122,8 @@ class CompiledLayer:
     cycles : LayerCycles
         What it takes, exactly.
     results : tuple of Result
-        What it writes: the wide numbers that it keeps, if any, then what `name` gives, if that is not the same.
+        What it writes: the wide numbers that it keeps, if any, then what `name` gives, if that is not the same. None
+        where these are codes of the network once more, as numbers.
     """
 
     name: str
@@ -137,8 +138,8 @@ class CompiledLayer:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the last of its integers."""
-        return self.results[-1].shape
+        """Shape of the last of its integers; of what is no result, the number of channels."""
+        return self.results[-1].shape if self.results else (self.descriptor.outputs,)
 
 
 @dataclass(frozen=True)

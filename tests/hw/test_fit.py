@@ -1,5 +1,6 @@
 """Engines for a network: fast enough and no larger, or small enough and as fast as can be."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -63,13 +64,20 @@ def test_command_prints_what_generates_the_engine(tmp_path: Path) -> None:
     assert result.exit_code == 0
     result = CliRunner().invoke(fit, [str(network_path()), "--luts", "9000"], catch_exceptions=False)
     assert result.exit_code == 0 and "LUT4s" in result.output
+    result = CliRunner().invoke(fit, [str(network_path()), "--device", "ice40up5k"], catch_exceptions=False)
+    found = re.search(r"about ([0-9,]+) LUT4s and ([0-9,]+) Kbit", result.output.replace("\n", " "))
+    assert found is not None
+    luts, memory = (int(number.replace(",", "")) for number in found.groups())
+    assert luts <= 5280 and memory <= 1144
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "One of --frames and --luts must be given"),
-        (["--frames", "1", "--luts", "1"], "One of --frames and --luts must be given"),
+        ([], "One of --frames, --luts and --device must be given"),
+        (["--frames", "1", "--luts", "1"], "One of --frames, --luts and --device must be given"),
+        (["--luts", "1", "--device", "ecp5-25f"], "One of --frames, --luts and --device must be given"),
+        (["--device", "ecp5"], "'ecp5' is not one of 'ice40hx8k', 'ice40up5k'"),
         (["--frames", "0"], "Frames a second must be a positive integer, not 0"),
         (["--frames", "99999999"], "Frames a second must be at most what 16 x 32 x 64 lanes make of"),
         (["--luts", "100"], "must find an engine of at most 100 LUTs"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from evenstep.estimate.devices import DEVICES
 from evenstep.estimate.fit import Fit, fit_area, fit_rate
 from evenstep.generate.options import geometry_options
 from evenstep.qonnx import read_network
@@ -20,15 +21,29 @@ __all__ = ["fit"]
 @click.option("--frames", type=int, help="Frames a second: the smallest engine that makes them.")
 @click.option("--luts", type=int, help="LUTs, memories left out: the fastest engine that has no more.")
 @click.option("--memory", type=int, default=3744, show_default=True, help="With --luts: Kbit of memory, at most.")
+@click.option("--device", type=click.Choice(list(DEVICES)), help="Instead of --luts and --memory: those of an FPGA.")
 @geometry_options
-def fit(network: Path, clock: float, frames: int | None, luts: int | None, memory: int, geometry: Geometry) -> None:
+def fit(
+    network: Path,
+    clock: float,
+    frames: int | None,
+    luts: int | None,
+    memory: int,
+    device: str | None,
+    geometry: Geometry,
+) -> None:
     """Choose an engine for a NETWORK file: R, C, K, and every depth.
 
     The other options of `evenstep generate` are taken as they are given. Cycles are exact, LUTs are estimated; the
-    command that generates the engine is printed. The default memory is that of an ECP5-85F's block RAMs.
+    command that generates the engine is printed. The default memory is that of an ECP5-85F's block RAMs. Of a device,
+    nine LUTs of ten are taken, as routing needs some air.
     """
-    if (frames is None) == (luts is None):
-        raise click.UsageError("One of --frames and --luts must be given: what to be fast enough for, or to fit into")
+    if sum(given is not None for given in (frames, luts, device)) != 1:
+        raise click.UsageError(
+            "One of --frames, --luts and --device must be given: what to be fast enough for, or to fit into"
+        )
+    if device is not None:
+        luts, memory = DEVICES[device].luts * 9 // 10, DEVICES[device].memory_kbits
     read = read_network(network)
     clock_hz = round(clock * 1e6)
     console = Console()

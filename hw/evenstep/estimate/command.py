@@ -9,7 +9,7 @@ from rich.table import Table
 from evenstep.compiler import Placement, Program, WidePlacement, compile_network
 from evenstep.compiler.stream import MEMORY_LATENCY
 from evenstep.estimate.area import estimate_area
-from evenstep.gateware.engine import host_words
+from evenstep.gateware.core import host_words
 from evenstep.generate.options import geometry_options
 from evenstep.link.protocol import Region
 from evenstep.qonnx import read_network

@@ -1,0 +1,341 @@
+"""The core of an engine: memories, sequencer, array, drain, threshold unit and packer, joined."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from evenstep.axi.read_port import AXI4ReadInterface, AXI4ReadSignature
+from evenstep.gateware.array import PEArray
+from evenstep.gateware.combine import Combiner
+from evenstep.gateware.drain import Drain
+from evenstep.gateware.join import Joiner
+from evenstep.gateware.loader import WeightLoader
+from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host
+from evenstep.gateware.packer import Packer
+from evenstep.gateware.pool import Pooler
+from evenstep.gateware.sequencer import Sequencer
+from evenstep.gateware.threshold import create_threshold_unit
+from evenstep.link.protocol import Region, host_lanes
+from evenstep.spec.geometry import Geometry
+from evenstep.spec.join import KNEE_WORDS
+
+__all__ = ["Core", "external_port", "host_words"]
+
+# Of bytes of external memory.
+_ADDRESS_BITS = 32
+
+
+def host_words(geometry: Geometry) -> dict[Region, int]:
+    """Host words of each memory, as the link addresses them.
+
+    Wide memories have a power of two of 32-bit lanes for each word; banks (rows) lie one after the other, each padded
+    to a power of two.
+    """
+    g = geometry
+
+    def words(width: int, depth: int, banks: int = 1) -> int:
+        lanes = host_lanes(width)
+        return depth * lanes if banks == 1 else banks * lanes * 2 ** ceil_log2(depth)
+
+    return {
+        Region.PROGRAM: words(32, g.program_depth),
+        Region.WEIGHTS: words(g.weight_word_bits, g.weight_depth),
+        Region.THRESHOLDS: g.threshold_depth * 2**g.output_bits,
+        Region.ACTIVATIONS: words(g.act_word_bits, g.act_depth, g.rows),
+        Region.RESULTS: words(g.result_bits, g.result_depth, g.rows),
+        **({Region.CONSTANTS: words(32 * g.constant_words, g.constant_depth)} if g.combines else {}),
+        **(
+            {
+                Region.WIDE: words(g.wide_bits, g.wide_depth, g.rows),
+                Region.KNEES: words(32 * KNEE_WORDS, g.knee_depth),
+            }
+            if g.wide_depth
+            else {}
+        ),
+    }
+
+
+def external_port(geometry: Geometry) -> dict[str, Any]:
+    """Member `m_axi` of what holds an engine that weights stream into."""
+    if not geometry.port_bits:
+        return {}
+    return {"m_axi": Out(AXI4ReadSignature(address_bits=_ADDRESS_BITS, data_bits=geometry.port_bits))}
+
+
+class Core(wiring.Component):
+    """Everything of the engine but its link: programs in memories in, results in memories out.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        All of it.
+    images : mapping of Region to sequence of int
+        Host words that memories hold at power-up, as `evenstep.compiler.Program.images`; every bank of the
+        activations holds theirs. What is left out is 0.
+    weight_memory : callable
+        What makes the memory of the weights, with the parameters of `WordMemory` and its members; where a device has
+        a better place for them than block RAM.
+
+    Members
+    -------
+    region, host : In
+        Memory and access of the host, while `busy` is low.
+    start, entry : In
+        Strobe that runs the program at `entry`.
+    reset : In(1)
+        Gives up a run. Memories keep what they hold.
+    busy, cycles, steps : Out
+        State and counters of the sequencer.
+    m_axi : Out(AXI4ReadSignature)
+        External memory that weights stream from, where the geometry has a port for it.
+    """
+
+    region: Signal
+    host: HostInterface
+    start: Signal
+    entry: Signal
+    reset: Signal
+    busy: Signal
+    cycles: Signal
+    steps: Signal
+    m_axi: AXI4ReadInterface
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        images: Mapping[Region, Sequence[int]] | None = None,
+        weight_memory: Callable[..., WordMemory] = WordMemory,
+    ):
+        self.geometry = geometry
+        self.images = {region: tuple((images or {}).get(region, ())) for region in host_words(geometry)}
+        self.weight_memory = weight_memory
+        super().__init__(
+            {
+                "region": In(8),
+                "host": In(HostSignature(24)),
+                "start": In(1),
+                "entry": In(24),
+                "reset": In(1),
+                "busy": Out(1),
+                "cycles": Out(32),
+                "steps": Out(32),
+                **external_port(geometry),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+
+        images = self.images
+        m.submodules.program = program = WordMemory(width=32, depth=g.program_depth, init=images[Region.PROGRAM])
+        m.submodules.weights = weights = self.weight_memory(
+            width=g.weight_word_bits, depth=g.weight_depth, init=images[Region.WEIGHTS]
+        )
+        activations = [
+            WordMemory(width=g.act_word_bits, depth=g.act_depth, init=images[Region.ACTIVATIONS]) for _ in range(g.rows)
+        ]
+        results = [WordMemory(width=g.result_bits, depth=g.result_depth) for _ in range(g.rows)]
+        wide = [WordMemory(width=g.wide_bits, depth=g.wide_depth) for _ in range(g.rows if g.wide_depth else 0)]
+        for name, memories in (("activations", activations), ("results", results), ("wide", wide)):
+            for row, memory in enumerate(memories):
+                m.submodules[f"{name}{row}"] = memory
+
+        sequencer, array, drain, packer = Sequencer(g), PEArray(g), Drain(g), Packer(g)
+        threshold = create_threshold_unit(
+            g.threshold_style,
+            width=g.result_bits,
+            bits=g.output_bits,
+            channels=g.threshold_depth,
+            rows=g.rows,
+            channel_bits=drain.channel_bits,
+            init=images[Region.THRESHOLDS],
+        )
+        blocks = {"sequencer": sequencer, "array": array, "drain": drain, "threshold": threshold, "packer": packer}
+        for name, block in blocks.items():
+            m.submodules[name] = ResetInserter(self.reset)(block)
+
+        # Host.
+        banked = {}
+        for name, banks in (("activations", activations), ("results", results), ("wide", wide)):
+            if not banks:
+                continue
+            banked[name] = HostSignature(banks[0].host.signature.address_bits + ceil_log2(g.rows)).create()
+            bank = banked[name].address[banks[0].host.signature.address_bits :]
+            connect_host(m, banked[name], bank, [memory.host for memory in banks])
+        regions = {
+            Region.PROGRAM: program.host,
+            Region.WEIGHTS: weights.host,
+            Region.THRESHOLDS: threshold.host,
+            Region.ACTIVATIONS: banked["activations"],
+            Region.RESULTS: banked["results"],
+        }
+        # What finished sums become results in: the drain, and the combiner where there is one.
+        finished = drain
+        if g.combines:
+            finished = Combiner(g, channel_bits=drain.channel_bits, init=images[Region.CONSTANTS])
+            m.submodules.combiner = ResetInserter(self.reset)(finished)
+            wiring.connect(m, drain.o, finished.i)
+            layer = sequencer.layer
+            m.d.comb += [
+                drain.constant_base.eq(layer.constant_base),
+                finished.combined.eq(layer.combined),
+                finished.rescaled.eq(layer.rescaled),
+                finished.shift.eq(layer.shift),
+                finished.bits.eq(layer.bits),
+            ]
+            regions[Region.CONSTANTS] = finished.host
+        joiner = None
+        if wide:
+            joiner = Joiner(g, channel_bits=drain.channel_bits, init=images[Region.KNEES])
+            m.submodules.joiner = ResetInserter(self.reset)(joiner)
+            wiring.connect(m, finished.o, joiner.i)
+            regions |= {Region.WIDE: banked["wide"], Region.KNEES: joiner.host}
+            finished = joiner
+        connect_host(m, wiring.flipped(self.host), self.region, [regions[region] for region in sorted(regions)])
+
+        # Sequencer, operands and array.
+        m.d.comb += [
+            sequencer.start.eq(self.start),
+            sequencer.entry.eq(self.entry),
+            self.cycles.eq(sequencer.cycles),
+            self.steps.eq(sequencer.steps),
+            program.read_address.eq(sequencer.program_address),
+            program.read_enable.eq(sequencer.program_enable),
+            sequencer.program_data.eq(program.read_data),
+            weights.read_address.eq(sequencer.weight_address),
+            weights.read_enable.eq(sequencer.read_enable),
+            array.i.valid.eq(sequencer.step_valid),
+            array.i.payload.acts.eq(Cat(memory.read_data for memory in activations)),
+            array.i.payload.weights.eq(weights.read_data),
+            array.i.payload.first.eq(sequencer.step_first),
+            array.i.payload.last.eq(sequencer.step_last),
+            array.i.payload.shift.eq(sequencer.step_shift),
+            array.i.payload.count.eq(sequencer.step_count),
+            array.i.payload.final.eq(sequencer.step_final),
+            sequencer.step_ready.eq(array.i.ready),
+        ]
+        busy: Value = sequencer.busy
+        if g.port_bits:
+            busy |= self._connect_loader(m, sequencer, weights)
+        m.d.comb += self.busy.eq(busy)
+        for memory in activations:
+            m.d.comb += [
+                memory.read_address.eq(sequencer.act_address),
+                memory.read_enable.eq(sequencer.read_enable),
+            ]
+
+        # Drain, and behind it either results or thresholds.
+        layer = sequencer.layer
+        wiring.connect(m, array.o, drain.i)
+        value = finished.o.payload
+        m.d.comb += [
+            drain.start.eq(sequencer.layer_start),
+            drain.doubled.eq(layer.doubled),
+            drain.zero.eq(layer.zero),
+            drain.base.eq(layer.channel_base),
+            drain.outputs.eq(layer.outputs),
+            sequencer.drained.eq(drain.drained),
+            threshold.i.payload.eq(value),
+            threshold.i.valid.eq(finished.o.valid & ~layer.raw),
+            finished.o.ready.eq(threshold.i.ready | layer.raw),
+        ]
+        result_write, kept = finished.o.valid & layer.raw, Const(0, 1)
+        if joiner is not None:
+            result_write, kept = result_write & ~layer.join.keeps, result_write & layer.join.keeps
+        for row, memory in enumerate(results):
+            m.d.comb += [
+                memory.write_address.eq(value.channel),
+                memory.write_data.eq(value.values.word_select(row, g.result_bits)),
+                memory.write_enable.eq(result_write),
+            ]
+
+        # Write-back of codes.
+        wiring.connect(m, threshold.o, packer.i)
+        m.d.comb += [packer.start.eq(sequencer.layer_start), packer.o.ready.eq(1)]
+        m.d.comb += [packer.digits.eq(layer.digits), packer.stride.eq(layer.digit_stride)]
+        written = Signal.like(packer.o.payload)
+        write = Signal()
+        m.d.comb += [written.eq(packer.o.payload), write.eq(packer.o.valid)]
+        if g.convolution:
+            m.d.comb += packer.skip.eq(layer.pixel_skip)
+            m.submodules.pooler = pooler = ResetInserter(self.reset)(Pooler(g))
+            m.d.comb += [
+                pooler.start.eq(sequencer.layer_start),
+                pooler.valid.eq(sequencer.step_valid & layer.pool),
+                pooler.first.eq(sequencer.step_first),
+                pooler.last.eq(sequencer.step_last),
+                pooler.final.eq(sequencer.step_final),
+                pooler.acts.eq(array.i.payload.acts),
+            ]
+            with m.If(layer.pool):
+                m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(1)]
+                m.d.comb += [written.eq(pooler.o.payload), write.eq(pooler.o.valid)]
+        if joiner is not None:
+            self._connect_wide(m, joiner, sequencer, array, wide)
+        for row, memory in enumerate(activations):
+            m.d.comb += [
+                memory.write_address.eq(layer.output_base + written.offset),
+                memory.write_data.eq(written.words.word_select(row, g.act_word_bits)),
+                memory.write_enable.eq(write),
+            ]
+        m.d.comb += sequencer.written.eq((write & written.last) | ((result_write | kept) & value.last))
+        return m
+
+    def _connect_loader(self, m: Module, sequencer: Sequencer, weights: WordMemory) -> Value:
+        """Connect a loader to external memory and to the one of the weights; whether it is busy.
+
+        It ends what it began even where a run is given up, so the reset of the others is not its own.
+        """
+        g = self.geometry
+        m.submodules.loader = loader = WeightLoader(
+            word_bits=g.weight_word_bits, depth=g.weight_depth, data_bits=g.port_bits, address_bits=_ADDRESS_BITS
+        )
+        wiring.connect(m, loader.m_axi, wiring.flipped(self.m_axi))
+        m.d.comb += [
+            loader.start.eq(sequencer.load_start),
+            loader.address.eq(sequencer.load_address),
+            loader.target.eq(sequencer.load_target),
+            loader.words.eq(sequencer.load_words),
+            loader.reset.eq(self.reset),
+            sequencer.load_busy.eq(loader.busy),
+            sequencer.load_failed.eq(loader.error),
+            weights.write_address.eq(loader.write_address),
+            weights.write_enable.eq(loader.write_enable),
+            weights.write_data.eq(loader.write_data),
+        ]
+        return loader.busy
+
+    @staticmethod
+    def _connect_wide(
+        m: Module, joiner: Joiner, sequencer: Sequencer, array: PEArray, memories: list[WordMemory]
+    ) -> None:
+        """Connect joiner, sequencer and the memory of wide numbers: shortcuts are read from it, and steps of a scan."""
+        layer, step = sequencer.layer, joiner.step.payload
+        m.d.comb += [
+            joiner.settings.eq(layer.join),
+            joiner.scans.eq(layer.scan),
+            joiner.channel_base.eq(layer.channel_base),
+            joiner.start.eq(sequencer.layer_start),
+            joiner.step.valid.eq(sequencer.step_valid & layer.scan),
+            step.first.eq(sequencer.step_first),
+            step.last.eq(sequencer.step_last),
+            step.final.eq(sequencer.step_final),
+            step.inside.eq(sequencer.step_inside),
+            joiner.read_data.eq(Cat(memory.read_data for memory in memories)),
+        ]
+        with m.If(layer.scan):
+            m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(joiner.step.ready)]
+        for row, memory in enumerate(memories):
+            m.d.comb += [
+                memory.read_address.eq(Mux(layer.scan, sequencer.act_address, joiner.read_address)),
+                memory.read_enable.eq(Mux(layer.scan, sequencer.read_enable, joiner.read_enable)),
+                memory.write_address.eq(joiner.write_address),
+                memory.write_enable.eq(joiner.write_enable),
+                memory.write_data.eq(joiner.write_data.word_select(row, memory.width)),
+            ]

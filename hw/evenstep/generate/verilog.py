@@ -5,14 +5,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog  # pyright: ignore[reportAttributeAccessIssue]: missing in the stubs
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Shape, Signal, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
 from evenstep.checks import check_choice
-from evenstep.generate.tidy import tidy
+from evenstep.generate.tidy import clear_by_loops, tidy
 
 __all__ = ["Conventions", "Port", "emit_verilog"]
 
@@ -138,7 +138,10 @@ def emit_verilog(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        text = verilog.convert(top, name=name, ports=top.ports, emit_src=False, strip_internal_attrs=True)
+        # As `verilog.convert` does it, which leaves no room between the two for what Yosys is to be spared.
+        circuit = clear_by_loops(rtlil.convert(top, name=name, ports=top.ports, emit_src=False))
+        convert = verilog._convert_rtlil_text  # pyright: ignore[reportAttributeAccessIssue]
+        text = convert(circuit, strip_internal_attrs=True)
     finally:
         if collecting:
             gc.enable()

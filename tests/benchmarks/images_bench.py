@@ -1,16 +1,22 @@
 """Runs of an engine whose every cycle is driven from Python: what `simulation_rate.py` compares with."""
 
+import os
+import time
+from pathlib import Path
+
 import cocotb
 import numpy as np
 
 from evenstep.compiler import Program, compile_network
 from evenstep.spec import Geometry
 from evenstep_golden.sample import sample_images, sample_network
+from evenstep_sim.bench import MANIFEST_VARIABLE
 from evenstep_sim.host import EngineBench
 from evenstep_sim.networks import random_program
 
-#: Runs of the second test that the first has not.
-MORE_RUNS = 2
+#: Runs that are timed, and the file beside the manifest for their seconds.
+RUNS = 3
+SECONDS = "seconds.txt"
 
 
 def program_and_inputs(geometry: Geometry) -> tuple[Program, np.ndarray]:
@@ -23,28 +29,20 @@ def program_and_inputs(geometry: Geometry) -> tuple[Program, np.ndarray]:
         return program, rng.integers(0, 2**program.network.input_bits, (64, program.network.inputs))
 
 
-async def _run(dut, count: int) -> None:
+@cocotb.test()
+async def runs(dut) -> None:
+    """Load, then run; the seconds that the runs took go to a file."""
     bench = await EngineBench.start(dut)
     program, inputs = program_and_inputs(bench.geometry)
     rows = bench.geometry.rows
 
     def run() -> None:
         bench.client.load(program)
-        for start in range(0, count * rows, rows):
+        begun = time.perf_counter()
+        for start in range(0, RUNS * rows, rows):
             bench.client.run(inputs[start : start + rows])
             expected = [program.boundaries(vector)[-1] for vector in inputs[start : start + rows]]
             np.testing.assert_array_equal(bench.client.outputs(rows), expected)
+        Path(os.environ[MANIFEST_VARIABLE]).with_name(SECONDS).write_text(f"{time.perf_counter() - begun}")
 
     await bench.blocking(run)
-
-
-@cocotb.test()
-async def one_run(dut) -> None:
-    """Load, and run once."""
-    await _run(dut, 1)
-
-
-@cocotb.test()
-async def more_runs(dut) -> None:
-    """Load, and run more often."""
-    await _run(dut, 1 + MORE_RUNS)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from cocotbext.axi import AxiRamRead, AxiReadBus
 
-from evenstep.axi.read_port import PAGE_BYTES, Burst
+from evenstep.axi.read_port import Burst
 from evenstep.compiler.loads import external_words, word_beats
 from evenstep.gateware.loader import BURST_BEATS
+from evenstep.spec.port import PAGE_BYTES
 from evenstep_sim.bench import ClockedBench
 from evenstep_sim.patterns import create_pattern
 from evenstep_sim.scoreboard import Scoreboard

@@ -7,13 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.checks import check_int
+from evenstep.spec.port import PAGE_BYTES, check_data_bits
 
-__all__ = ["PAGE_BYTES", "AXI4ReadInterface", "AXI4ReadSignature", "Burst", "check_data_bits"]
-
-#: No burst may cross a multiple of this address.
-PAGE_BYTES = 4096
-_MIN_DATA_BITS = 32
-_MAX_DATA_BITS = 1024
+__all__ = ["AXI4ReadInterface", "AXI4ReadSignature", "Burst"]
 
 
 class Burst(IntEnum):
@@ -22,22 +18,6 @@ class Burst(IntEnum):
     FIXED = 0
     INCR = 1
     WRAP = 2
-
-
-def check_data_bits(value: int) -> int:
-    """Return `value` if it is a width that AXI4 data has here: a power of two, 32 to 1024.
-
-    Raises
-    ------
-    TypeError
-        `value` is no integer.
-    ValueError
-        It is no such width.
-    """
-    bits = check_int("Data bits", value, _MIN_DATA_BITS, _MAX_DATA_BITS)
-    if bits & bits - 1:
-        raise ValueError(f"Data bits must be a power of two from {_MIN_DATA_BITS} to {_MAX_DATA_BITS}, not {bits}")
-    return bits
 
 
 class AXI4ReadInterface(wiring.PureInterface):

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from evenstep.axi.read_port import check_data_bits
 from evenstep.checks import check_int
+from evenstep.spec.port import check_data_bits
 
 __all__ = ["external_words", "load_cycles", "word_beats"]
 

@@ -12,13 +12,13 @@ from evenstep.checks import check_int
 from evenstep.compiler.cycles import LayerCycles, layer_cycles, load_descriptor_cycles, sum_cycles
 from evenstep.compiler.loads import load_cycles, word_beats
 from evenstep.spec.geometry import Geometry
+from evenstep.spec.port import PAGE_BYTES
 from evenstep.spec.program import LayerDescriptor, LoadDescriptor
 
 __all__ = ["MEMORY_LATENCY", "Descriptors", "Part", "keep_weights", "least_weight_depth", "stream_weights"]
 
 #: Cycles from an address to its first data that are reckoned with, where nothing else is said.
 MEMORY_LATENCY = 32
-_PAGE = 4096
 _ADDRESSES = 2**20
 
 Descriptors = tuple[LayerDescriptor | LoadDescriptor, ...]
@@ -75,8 +75,8 @@ def stream_weights(
     byte `base` is `evenstep.compiler.loads.external_words` of all weights.
     """
     check_int("Memory base", base, 0, 2**32 - 1)
-    if base % _PAGE:
-        raise ValueError(f"Memory base must be a multiple of {_PAGE}, not {base}")
+    if base % PAGE_BYTES:
+        raise ValueError(f"Memory base must be a multiple of {PAGE_BYTES}, not {base}")
     split = [list(_split(part, geometry)) for part in parts]
     loads = _Loads([one for pieces in split for one in pieces if one.words], geometry, latency, base)
     scheduled = []

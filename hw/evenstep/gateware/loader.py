@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from evenstep.axi.lite import Response
-from evenstep.axi.read_port import PAGE_BYTES, AXI4ReadInterface, AXI4ReadSignature, Burst
+from evenstep.axi.read_port import AXI4ReadInterface, AXI4ReadSignature, Burst
 from evenstep.checks import check_int
+from evenstep.spec.port import PAGE_BYTES
 
 __all__ = ["BURST_BEATS", "WeightLoader"]
 

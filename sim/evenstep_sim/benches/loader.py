@@ -3,9 +3,9 @@
 import cocotb
 from cocotb.triggers import Timer
 
-from evenstep.axi.read_port import PAGE_BYTES
 from evenstep.compiler.loads import load_cycles
 from evenstep.gateware.loader import BURST_BEATS
+from evenstep.spec.port import PAGE_BYTES
 from evenstep_sim.bench import MATRIX
 from evenstep_sim.loader import ExternalMemory, LoaderBench
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evenstep.files import write_file
 from evenstep_boards.board import Board
+from evenstep_boards.carries import open_carry_ends
 from evenstep_boards.report import Routing, read_routing, refuse_size
 from evenstep_boards.toolchain import BuildTool, Processes, first_error
 
@@ -99,6 +100,8 @@ class Steps:
         failure = self._run("synthesize", self.tools["synthesize"][1], self.scratch)
         if failure is not None:
             raise self._refuse("synthesize", failure)
+        if self.tools["route"][0].name == "nextpnr-ecp5":
+            open_carry_ends(self.netlist)
         self.stage("synthesize", True)
 
     def route(self, seeds: int) -> Routing:

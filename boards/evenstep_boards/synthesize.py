@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evenstep.checks import check_choice
+from evenstep_boards.carries import open_carry_ends
 from evenstep_boards.toolchain import find_tool, run_tool, wheel_folder
 
 __all__ = ["FAMILIES", "Synthesis", "cell_models", "synthesize_verilog"]
@@ -122,6 +123,7 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) ->
         shutil.copyfile(verilog, scratch / "source.v")
         run_tool(yosys, ["-p", script], folder=scratch, log=log, doing=f"synthesize {top} for {family}")
         statistics = json.loads((scratch / "cells.json").read_text())
+        open_carry_ends(scratch / "netlist.json")
         os.replace(scratch / "netlist.v", netlist)
         os.replace(scratch / "netlist.json", cells)
     kind, numbers = FAMILIES[family], statistics["design"]["num_cells_by_type"]

@@ -33,12 +33,12 @@ def test_cells_are_for_their_boards() -> None:
 
 def test_table_and_page(tmp_path: Path) -> None:
     printed = _run(tmp_path)
-    # Four products: a segment of two positions and a carry, an accumulator of 16; the LUT of enable, and two constants.
-    assert re.search(r"^ +ecp5 +4 +1 x 1 +planned +1 +27 ", printed, re.MULTILINE), printed
+    # Four products: a segment of two positions and an accumulator of 16, one in front of each; and two constants.
+    assert re.search(r"^ +ecp5 +4 +1 x 1 +planned +1 +22 ", printed, re.MULTILINE), printed
     assert re.search(r"^ +ecp5 +4 +1 x 1 +sum +1 +\d\d ", printed, re.MULTILINE), printed
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- begin of measured table -->\nold\n<!-- end of measured table -->\nafter\n")
     assert _run(tmp_path, "--document", "page.md").splitlines() == printed.splitlines()[2:], "Nothing is measured twice"
     text = page.read_text()
     assert text.startswith("before\n<!-- begin") and text.endswith("end of measured table -->\nafter\n")
-    assert "| ecp5 | 4 | 1 x 1 | planned | 1 | 27 |" in text and "old" not in text
+    assert "| ecp5 | 4 | 1 x 1 | planned | 1 | 22 |" in text and "old" not in text

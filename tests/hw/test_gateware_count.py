@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenstep.gateware.count import create_counter
-from evenstep.gateware.counters.chains import create_chain_plan
-from evenstep.gateware.counters.planned import create_adder_plan
+from evenstep.gateware.counters.plans import create_adder_plan, create_chain_plan
 from evenstep.gateware.dot import DotProduct
 from evenstep.spec import COUNTERS
 

@@ -65,7 +65,7 @@ class _Sums(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.submodules.element = element = self.element
-        acts, weights, enable, valid, first, shift, _ = self.ports
+        acts, weights, enable, add, clear, shift, _ = self.ports
         m.d.comb += [getattr(element, name).eq(port) for name, port in zip(_INPUTS, self.ports, strict=False)]
         count: Value = Const(0, 1)
         for lane in range(element.lanes):
@@ -81,15 +81,15 @@ class _Sums(Elaboratable):
             m.d.comb += total.eq((kept << element.digit_step) + count)
         with m.Else():
             m.d.comb += total.eq(kept + count)
-        with m.If(first):
-            m.d.comb += total.eq(count)
-        with m.If(enable & valid):
+        with m.If(clear):
+            m.d.sync += kept.eq(0)
+        with m.Elif(add):
             m.d.sync += kept.eq(total)
         m.d.comb += self.differs.eq(Cat(element.sums != total).any())
         return m
 
 
-_INPUTS = ("acts", "weights", "enable", "valid", "first", "shift")
+_INPUTS = ("acts", "weights", "enable", "add", "clear", "shift")
 
 
 def _prove(miter: Any, folder: Path, *, steps: int = 0) -> bool:

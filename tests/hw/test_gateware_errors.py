@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from amaranth.hdl import UnusedElaboratable
 
-from evenstep.gateware.array import PEArray
 from evenstep.gateware.combine import Combiner
 from evenstep.gateware.count import create_counter
 from evenstep.gateware.dot import DotProduct
@@ -66,11 +65,6 @@ def _threshold(**changes: Any) -> Any:
             lambda: create_threshold_unit("guess", width=8, bits=2, channels=4),
             ValueError,
             "Threshold style must be one of bank, search, not 'guess'",
-        ),
-        (
-            lambda: PEArray(Geometry(), counter_latency=-1),
-            ValueError,
-            "Counter latency must be a non-negative integer, not -1",
         ),
         (
             lambda: Combiner(Geometry(), channel_bits=4),

@@ -111,21 +111,19 @@ def test_an_element_accumulates_all_sums(breakpoints: int, piecewise: str, sums:
     assert len(dut.counter.counts) == sums
     counted = (g.lane.counted(codes) * acts).sum(axis=2).T
     rng = np.random.default_rng(4)
-    first, shift, valid, enable = (rng.random(len(acts)) < share for share in (0.2, 0.3, 0.8, 0.8))
-    first[0] = valid[0] = enable[0] = True
+    clear, shift, add = (rng.random(len(acts)) < share for share in (0.2, 0.3, 0.8))
     expected, found = [], []
     held = np.zeros(sums, np.int64)
     for n, counts in enumerate(counted):
-        kept = np.where(first[n], 0, held << g.digit_step * shift[n])
-        total = kept + counts & 2**16 - 1
-        held = total if valid[n] and enable[n] else held
+        total = (held << g.digit_step * shift[n]) + counts & 2**16 - 1
+        held = np.zeros_like(held) if clear[n] else total if add[n] else held
         expected.append(pack(total, 16))
 
     async def bench(ctx) -> None:
         for n in range(len(acts)):
             ctx.set(dut.acts, pack(acts[n], 2))
             ctx.set(dut.weights, pack(codes[n], g.lane.bits))
-            for port, values in ((dut.first, first), (dut.shift, shift), (dut.valid, valid), (dut.enable, enable)):
+            for port, values in ((dut.clear, clear), (dut.shift, shift), (dut.add, add)):
                 ctx.set(port, int(values[n]))
             found.append(ctx.get(dut.sums))
             await ctx.tick()

@@ -101,8 +101,8 @@ def test_ports_of_piecewise_blocks(tmp_path: Path) -> None:
         ("acts", "input", 4 * 2),
         ("weights", "input", 4 * 6),
         ("enable", "input", 1),
-        ("valid", "input", 1),
-        ("first", "input", 1),
+        ("add", "input", 1),
+        ("clear", "input", 1),
         ("shift", "input", 1),
         ("sums", "output", 5 * 22),
     ]

@@ -25,7 +25,7 @@ _COMBINED = _SMALL.replace(breakpoints=1, rescale=True)
 # One thing broken in each block: text that stands in its Verilog, and what takes its place.
 _BREAKS = {
     "dot": ("+ ", "| "),
-    "array": ("= ~ {", "= {"),
+    "array": ("= shift ?", "= ~shift ?"),
     "element": ("$signed(count1)", "count1"),
     "combine": ("? above", "? moved0"),
     "threshold": (">= $signed", "> $signed"),

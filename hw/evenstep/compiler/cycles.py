@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from evenstep.gateware.timing import array_latency, tile_cycles
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.join import JOIN_WORDS
 from evenstep.spec.program import HEADER_WORDS, LOAD_WORDS, LayerDescriptor, Opcode
@@ -11,10 +12,8 @@ __all__ = ["END_CYCLES", "LayerCycles", "layer_cycles", "load_descriptor_cycles"
 
 #: Cycles that a run takes beside its layers: the word that ends the program, and its way through the memory.
 END_CYCLES = 2
-# Cycles from a tile's last step, at the memories' outputs, to its sums in the drain registers; and through the drain.
-_ARRAY = 2
+# Cycles through the drain; from the last code of a maximum, at the memories' outputs, to its word; through the joiner.
 _DRAIN = 2
-# Likewise for a maximum; and through the joiner.
 _POOL = 2
 _JOINER = 7
 
@@ -85,12 +84,13 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
         # From the last step on: memory, maximum.
         total = fetch + steps + _POOL + 1
         return LayerCycles(total, steps, 0, 0, 0.0, 1.0)
-    # A tile leaves in C cycles; the next may end no sooner than that.
-    stalls = (tiles - 1) * max(0, g.columns - layer.steps)
-    # From the last step on: memory, counter, accumulator; then the columns leave one by one.
+    # The next tile may end no sooner than the one before has left.
+    stalls = (tiles - 1) * max(0, tile_cycles(g) - layer.steps)
+    # From the last step on, at the memories' outputs: counter, accumulator; then the columns leave one by one.
     valid_columns = layer.outputs - (layer.tiles - 1) * g.columns
-    drained = _ARRAY + g.columns
-    written = _ARRAY + valid_columns + _DRAIN + _combiner_latency(g) + (_JOINER if layer.join else 0) + coded
+    array = array_latency(g)
+    drained = array + g.columns
+    written = array + valid_columns + _DRAIN + _combiner_latency(g) + (_JOINER if layer.join else 0) + coded
     total = fetch + steps + stalls + max(drained, written) + 1
     useful = macs / (total * g.rows * g.columns * g.lanes)
     return LayerCycles(total, steps, stalls, 0, useful, layer.outputs / (layer.tiles * g.columns))

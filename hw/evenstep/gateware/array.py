@@ -1,14 +1,21 @@
 """The array: R x C processing elements of K lanes, output-stationary, with double-buffered sums."""
 
+import functools
 import itertools
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenstep.checks import check_int
+from evenstep.gateware.copies import add_copies
 from evenstep.gateware.count import PortableCounter
-from evenstep.gateware.element import ProcessingElement, create_element
+from evenstep.gateware.counters.plans import create_chain_plan
+from evenstep.gateware.element import ChainElement, Element, ProcessingElement, create_element
+from evenstep.gateware.timing import array_latency, counter_latency, is_pipelined
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["PEArray", "column_layout"]
@@ -29,24 +36,26 @@ def column_layout(geometry: Geometry) -> data.StructLayout:
 class PEArray(wiring.Component):
     """Array of processing elements.
 
-    One step is accepted per cycle. The steps from one that is `first` to one that is `last` make a tile: R x C sums,
-    and the sum of activations of each row. A finished tile moves to drain registers and leaves one column per cycle
-    while the next tile is counted. Only a tile that ends while the one before is still leaving stalls the input.
+    One step is accepted per cycle. Steps up to one that is `last` make a tile: R x C sums, and the sum of activations
+    of each row. A finished tile moves to registers of its own and leaves one column per
+    cycle while the next tile is counted. Only a tile that ends while the one before is still leaving stalls the input:
+    tiles follow each other by no less than `evenstep.gateware.timing.tile_cycles`.
 
     The first column is valid `latency` cycles after the last step of its tile was accepted.
+
+    Where counters are carry chains, every path begins and ends at a register: operands have one in front, whether all
+    advance is known ahead and kept in a copy for each element, and columns leave through a register.
 
     Parameters
     ----------
     geometry : Geometry
         Uses `rows`, `columns`, `lanes`, `lane`, `act_bits`, `accumulator_bits`, `digit_step`, `counter` and
         `encoding`: activation sums are 0 where weights are unsigned, as nobody needs them.
-    counter_latency : int
-        Pipeline registers inside the counters.
 
     Members
     -------
     i : In(stream)
-        ``acts`` (R * K * A bits, row 0 low), ``weights`` (C * K lanes, column 0 low), ``first``, ``last``, ``shift``
+        ``acts`` (R * K * A bits, row 0 low), ``weights`` (C * K lanes, column 0 low), ``last``, ``shift``
         (take a Horner step before adding), ``count`` (add to the activation sums too), ``final`` (handed through: the
         tile ends a position).
     o : Out(stream)
@@ -57,16 +66,13 @@ class PEArray(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self, geometry: Geometry, *, counter_latency: int = 1):
-        self.geometry = geometry
-        self.counter_latency = check_int("Counter latency", counter_latency, 0)
-        self.latency = self.counter_latency + 1
-        g = geometry
+    def __init__(self, geometry: Geometry):
+        self.geometry = g = geometry
+        self.latency = array_latency(g)
         step = data.StructLayout(
             {
                 "acts": g.rows * g.lanes * g.act_bits,
                 "weights": g.weight_word_bits,
-                "first": 1,
                 "last": 1,
                 "shift": 1,
                 "count": 1,
@@ -77,49 +83,27 @@ class PEArray(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        if is_pipelined(self.geometry):
+            self._elaborate_pipelined(m, platform)
+        else:
+            self._elaborate_plain(m)
+        return m
+
+    def _elaborate_plain(self, m: Module) -> None:
         g = self.geometry
         step = self.i.payload
-
-        # Control travels beside the counters' pipelines and meets their counts at the accumulators.
-        flags = Cat(self.i.valid, step.first, step.last, step.shift, step.count, step.final)
         advance = Signal()
-        for stage in range(self.counter_latency):
-            held = Signal.like(flags, name=f"flags{stage}")
-            with m.If(advance):
-                m.d.sync += held.eq(flags)
-            flags = held
-        valid, first, last, shift, count, final = (Signal(name=f"acc_{n}") for n in _FLAGS)
-        m.d.comb += Cat(valid, first, last, shift, count, final).eq(flags)
-
-        def add(name, pe, acts, weights):
-            m.submodules[name] = pe
-            m.d.comb += [
-                pe.acts.eq(acts),
-                pe.weights.eq(weights),
-                pe.enable.eq(advance),
-                pe.valid.eq(valid),
-                pe.first.eq(first),
-                pe.shift.eq(shift),
-            ]
-            return pe.sums
-
-        sums: list[list] = []
-        act_sums = []
-        for r in range(g.rows):
-            acts = step.acts.word_select(r, g.lanes * g.act_bits)
-            row = []
-            for c in range(g.columns):
-                weights = step.weights.word_select(c, g.lanes * g.lane.bits)
-                row.append(add(f"pe_{r}_{c}", create_element(g, counter_latency=self.counter_latency), acts, weights))
-            sums.append(row)
-            if g.encoding == "unsigned":
-                act_sums.append(Const(0, g.accumulator_bits))
-                continue
-            # An activation sum is a dot product with ones. A step that is not to be counted still shifts.
-            gated = Mux(step.count, acts, 0)
-            counter = PortableCounter(lanes=g.lanes, weight_bits=1, act_bits=g.act_bits, latency=self.counter_latency)
-            act_sum = ProcessingElement(counter, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step)
-            act_sums.append(add(f"act_sum_{r}", act_sum, gated, Const(-1, g.lanes)))
+        flags = _delay_flags(m, self.i, advance, counter_latency(g))[-1]
+        done, fresh = Signal(), Signal(init=1)
+        m.d.sync += fresh.eq(0)
+        m.d.comb += done.eq(advance & flags.ends)
+        control = _Control(advance, advance & flags.valid, done | fresh, flags.shift)
+        operands = _Operands(
+            acts=lambda r, c: step.acts.word_select(r, g.lanes * g.act_bits),
+            weights=lambda r, c: step.weights.word_select(c, g.lanes * g.lane.bits),
+            count=[step.count] * g.rows,
+        )
+        sums, act_sums = _add_elements(m, g, operands, lambda row, column: control)
 
         # Drain registers: column 0 leaves, the others move up.
         width = len(self.o.payload.sums)
@@ -140,11 +124,240 @@ class PEArray(wiring.Component):
             m.d.sync += left.eq(left - 1)
 
         free = (left == 0) | (leaving & (left == 1))
-        m.d.comb += [advance.eq(~(valid & last) | free), self.i.ready.eq(advance)]
-        with m.If(advance & valid & last):
+        m.d.comb += [advance.eq(~flags.ends | free), self.i.ready.eq(advance)]
+        with m.If(done):
             m.d.sync += [drain[c].eq(Cat(row[c] for row in sums)) for c in range(g.columns)]
-            m.d.sync += [drain_act_sums.eq(Cat(act_sums)), drain_final.eq(final), left.eq(g.columns)]
-        return m
+            m.d.sync += [drain_act_sums.eq(Cat(act_sums)), drain_final.eq(flags.final), left.eq(g.columns)]
+
+    def _elaborate_pipelined(self, m: Module, platform: Any) -> None:
+        g = self.geometry
+        step = self.i.payload
+
+        # `run` lets everything advance in this cycle, `load` hands a finished tile over. Both are decided two cycles
+        # before, by where steps will be then: behind as many registers more as there are cycles that advance. Where the
+        # next one does not, because a tile's last step has to wait, that is the step two cycles ahead.
+        run = Signal()
+        load = Signal()
+        soon: dict[str, Signal] = {
+            name: Signal(name=f"{name}_soon", init=name == "run") for name in ("run", "add", "load", "shift")
+        }
+        later = {name: Signal(name=f"{name}_later") for name in soon}
+        *_, two_before, before, flags = _delay_flags(m, self.i, run, counter_latency(g))
+        # This one stays near the decision, as `run` is wanted by the memories of operands too.
+        [run_here] = add_copies(m, platform, "run_here", soon["run"], 1)
+        valid, ends, shift = (Signal(name=f"{name}_then") for name in ("valid", "ends", "shift"))
+        m.d.comb += [
+            valid.eq(~soon["run"] | Mux(run_here, two_before.valid, before.valid)),
+            ends.eq(~soon["run"] | Mux(run_here, two_before.ends, before.ends)),
+            shift.eq(
+                Mux(
+                    run_here & soon["run"],
+                    two_before.shift,
+                    Mux(run_here | soon["run"], before.shift, flags.shift),
+                )
+            ),
+        ]
+        busy = Signal()  # columns are still to leave
+        waiting = Signal()
+        m.d.comb += [
+            later["run"].eq(~(ends & busy)),
+            later["load"].eq(ends & ~busy),
+            later["add"].eq(valid & ~(ends & busy)),
+            later["shift"].eq(shift),
+            self.i.ready.eq(run),
+        ]
+        fresh = Signal(init=1)
+        clear_soon = Signal()
+        m.d.sync += [soon[name].eq(later[name]) for name in soon]
+        m.d.sync += [run.eq(soon["run"]), load.eq(soon["load"])]
+        m.d.sync += [fresh.eq(0), clear_soon.eq(later["load"] | fresh)]
+
+        # In the cycle after a reset, copies may differ from what they are copies of. Nothing is accepted then, and with
+        # three registers or more no decision looks at the input itself; sums are cleared before anything is added.
+        def copies(name: str, value: Value, columns: int) -> list[list[Signal]]:
+            found = add_copies(m, platform, name, value, g.rows * columns)
+            return [found[row * columns : (row + 1) * columns] for row in range(g.rows)]
+
+        everywhere = g.columns + 1  # and the activation sum
+        runs, adds = copies("run", soon["run"], everywhere), copies("add", soon["add"], everywhere)
+        clears, shifts = copies("clear", clear_soon, everywhere), copies("shift", soon["shift"], everywhere)
+        loads = copies("load", soon["load"], everywhere)
+        column_runs = add_copies(m, platform, "column_run", soon["run"], g.columns)
+
+        def register(name: str, value: Value, enable: Value) -> Signal:
+            held = Signal.like(value, name=name, reset_less=True)
+            with m.If(enable):
+                m.d.sync += held.eq(value)
+            return held
+
+        # Operands have two registers: one for each row and column, and one for every few elements of it, with the
+        # enable of the first of these.
+        acts, weights = [], []
+        counts = []
+        for r in range(g.rows):
+            given = step.acts.word_select(r, g.lanes * g.act_bits)
+            row = register(f"acts{r}", given, runs[r][-1])
+            acts.append([register(f"acts{r}_{c}", row, runs[r][c]) for c in range(0, g.columns, _REACH)])
+            count = register(f"count{r}", step.count, runs[r][-1])
+            counts.append(register(f"count{r}_", count, runs[r][0]))
+        for c in range(g.columns):
+            given = step.weights.word_select(c, g.lanes * g.lane.bits)
+            column = register(f"weights{c}", given, column_runs[c])
+            weights.append([register(f"weights{c}_{r}", column, runs[r][c]) for r in range(0, g.rows, _REACH)])
+
+        def first(place: int) -> int:
+            return place - place % _REACH
+
+        sums, act_sums = _add_elements(
+            m,
+            g,
+            _Operands(
+                acts=lambda r, c: acts[r][c // _REACH],
+                weights=lambda r, c: weights[c][r // _REACH],
+                count=counts,
+                act_enable=lambda r, c: runs[r][first(c)],
+                weight_enable=lambda r, c: runs[first(r)][c],
+            ),
+            lambda r, c: _Control(runs[r][c], adds[r][c], clears[r][c], shifts[r][c]),
+        )
+
+        # A finished tile is held, and one column after the other selected: first in each pair of columns, then among
+        # pairs, with registers behind both.
+        held = [
+            [register(f"held_{r}_{c}", each, loads[r][c]) for c, each in enumerate(row)] for r, row in enumerate(sums)
+        ]
+        held_act_sums = [register(f"held_act_sum{r}", each, loads[r][-1]) for r, each in enumerate(act_sums)]
+        held_final = register("held_final", flags.final, load)
+        room = ~self.o.valid | self.o.ready
+        select, select_next = Signal(g.columns), Signal(g.columns)
+        m.d.comb += [
+            select_next.eq(Mux(load, 1, Mux(room, select << 1, select))),
+            busy.eq(soon["load"] | load | waiting),
+        ]
+        m.d.sync += [select.eq(select_next), waiting.eq(load | (waiting & ~(room & select[-1])))]
+        selects = [add_copies(m, platform, f"select{c}_", select_next[c], g.rows) for c in range(g.columns)]
+        paired: list[Value] = []
+        for r, row in enumerate(held):
+            chosen = [value & selects[c][r].replicate(len(value)) for c, value in enumerate(row)]
+            pairs = itertools.zip_longest(chosen[::2], chosen[1::2], fillvalue=Const(0))
+            registers = [
+                register(f"pair_{r}_{c}", (low | high)[: len(row[0])], room) for c, (low, high) in enumerate(pairs)
+            ]
+            paired.append(functools.reduce(operator.or_, registers))
+        paired_act_sums = register("pair_act_sums", Cat(held_act_sums), room)
+        paired_valid, paired_final = Signal(), Signal()
+        with m.If(room):
+            m.d.sync += [
+                paired_valid.eq(waiting),
+                paired_final.eq(held_final & select[-1]),
+                self.o.valid.eq(paired_valid),
+                self.o.payload.sums.eq(Cat(paired)),
+                self.o.payload.act_sums.eq(paired_act_sums),
+                self.o.payload.final.eq(paired_final),
+            ]
 
 
-_FLAGS = ("valid", "first", "last", "shift", "count", "final")
+#: Elements of a row or column that share a register of operands: about as many as a signal reaches in a cycle.
+_REACH = 4
+_FLAGS = ("valid", "ends", "shift", "final")
+
+
+@dataclass(frozen=True)
+class _Operands:
+    """Activations and weights of elements, by row and column; for each row whether its activations count for its sum.
+
+    Elements with the same `act_enable` share activations that wait for later stages, likewise with `weight_enable`.
+    """
+
+    acts: Callable[[int, int], Value]
+    weights: Callable[[int, int], Value]
+    count: Sequence[Value]
+    act_enable: Callable[[int, int], Value] | None = None
+    weight_enable: Callable[[int, int], Value] | None = None
+
+
+@dataclass(frozen=True)
+class _Control:
+    """What tells an element to advance, and what its sums become."""
+
+    enable: Value
+    add: Value
+    clear: Value
+    shift: Value
+
+
+def _delay_flags(m: Module, i: stream.Interface, advance: Value, latency: int) -> list[Any]:
+    """Flags of a step at the input, and behind each register of the counters, beside whose pipelines they travel."""
+    layout = data.StructLayout(dict.fromkeys(_FLAGS, 1))
+    given = Signal(layout, name="flags0")
+    step = i.payload
+    m.d.comb += [given.valid.eq(i.valid), given.shift.eq(step.shift)]
+    m.d.comb += [given.ends.eq(i.valid & step.last), given.final.eq(step.final)]
+    flags = [given]
+    for stage in range(1, latency + 1):
+        held = Signal(layout, name=f"flags{stage}")
+        with m.If(advance):
+            m.d.sync += held.eq(flags[-1])
+        flags.append(held)
+    return flags
+
+
+def _add_elements(
+    m: Module,
+    g: Geometry,
+    operands: _Operands,
+    control: Callable[[int, int], _Control],
+) -> tuple[list[list[Value]], list[Value]]:
+    """Elements of the array, and those of the activation sums as one more column, -1: sums of both."""
+    latency = counter_latency(g) - 2 * is_pipelined(g)  # behind the operands that are given
+
+    def add(name: str, element: Element, acts: Value, weights: Value, steered: _Control) -> Value:
+        m.submodules[name] = element
+        m.d.comb += [
+            element.acts.eq(acts),
+            element.weights.eq(weights),
+            element.enable.eq(steered.enable),
+            element.add.eq(steered.add),
+            element.clear.eq(steered.clear),
+            element.shift.eq(steered.shift),
+        ]
+        return element.sums
+
+    sums: list[list[Value]] = []
+    act_sums: list[Value] = []
+    for r in range(g.rows):
+        sums.append([])
+        for c in range(g.columns):
+            element: Any = create_element(g, counter_latency=latency, shares_operands=operands.act_enable is not None)
+            if operands.act_enable and operands.weight_enable:
+                m.d.comb += element.act_enable.eq(operands.act_enable(r, c))
+                m.d.comb += element.weight_enable.eq(operands.weight_enable(r, c))
+            sums[-1].append(add(f"pe_{r}_{c}", element, operands.acts(r, c), operands.weights(r, c), control(r, c)))
+        if g.encoding == "unsigned":
+            act_sums.append(Const(0, g.accumulator_bits))
+            continue
+        # An activation sum is a dot product with ones. A step that is not to be counted still shifts.
+        acts, count = operands.acts(r, 0), operands.count[r]
+        if is_pipelined(g):
+            act_sum, delays = _create_act_sum(g, latency)
+            for stage in range(delays):
+                delayed = Signal(len(acts) + 1, name=f"act_sum_operands_{r}_{stage}", reset_less=True)
+                with m.If(control(r, -1).enable):
+                    m.d.sync += delayed.eq(Cat(acts, count))
+                acts, count = delayed[:-1], delayed[-1]
+            ones = count.replicate(g.lanes)
+        else:
+            counter = PortableCounter(lanes=g.lanes, weight_bits=1, act_bits=g.act_bits, latency=latency)
+            act_sum = ProcessingElement(counter, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step)
+            acts, ones = Mux(count, acts, 0), Const(-1, g.lanes)
+        act_sums.append(add(f"act_sum_{r}", act_sum, acts, ones, control(r, -1)))
+    return sums, act_sums
+
+
+def _create_act_sum(g: Geometry, latency: int) -> tuple[ChainElement, int]:
+    """Element of activation sums, with registers for its stages, and how many more have to stand in front of it."""
+    sizes: Any = {"lanes": g.lanes, "weight_bits": 1, "act_bits": g.act_bits}
+    stages = create_chain_plan(**sizes, accumulator_bits=g.accumulator_bits).stages
+    own = min(latency, stages)
+    element = ChainElement(**sizes, latency=own, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step)
+    return element, latency - own

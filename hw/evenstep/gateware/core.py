@@ -213,7 +213,6 @@ class Core(wiring.Component):
             array.i.valid.eq(sequencer.step_valid),
             array.i.payload.acts.eq(Cat(memory.read_data for memory in activations)),
             array.i.payload.weights.eq(weights.read_data),
-            array.i.payload.first.eq(sequencer.step_first),
             array.i.payload.last.eq(sequencer.step_last),
             array.i.payload.shift.eq(sequencer.step_shift),
             array.i.payload.count.eq(sequencer.step_count),

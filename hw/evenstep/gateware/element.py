@@ -1,16 +1,18 @@
 """Processing elements: counters and their accumulators."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenstep.gateware.count import Counter, PlannedCounter
+from evenstep.gateware.count import Counter
 from evenstep.gateware.counters.adders import Adder, Pair, Selected
-from evenstep.gateware.counters.chains import add_chains, chain_inputs, create_chain_plan
+from evenstep.gateware.counters.chains import add_chains, chain_inputs
 from evenstep.gateware.counters.pipeline import add_plan, check_latency
 from evenstep.gateware.counters.plan import Operand
+from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.piecewise import PiecewiseCounter, create_lane_counter
 from evenstep.spec.geometry import Geometry
 
@@ -22,6 +24,8 @@ class Element(wiring.Component):
 
     Parameters
     ----------
+    own : mapping or None
+        Members that a kind of element has beside those below.
     act_width, weight_width : int
         Bits of the operands.
     sums : int
@@ -37,27 +41,36 @@ class Element(wiring.Component):
     acts, weights : In
         Operands, as counters take them.
     enable : In(1)
-        Advances the counter's pipeline and the accumulator.
-    valid : In(1)
-        The counter's output belongs to a step. Like the ones below, given as many enabled cycles after the operands as
-        the counter has latency.
-    first : In(1)
-        Start a new sum.
+        Advances the counter's pipeline.
+    add : In(1)
+        Keep this cycle's sums: the counter's output belongs to a step. Like the ones below, given as many enabled
+        cycles after the operands as the counter has latency.
+    clear : In(1)
+        Keep zeros instead, so that a new sum starts in the next cycle. Once before the first sum, as no reset does it.
     shift : In(1)
         Take a Horner step before adding.
     sums : Out(number of sums * accumulator_bits)
-        Sums including this cycle's counts, the first in the low bits; registered in the element when enabled and valid.
+        Sums including this cycle's counts, the first in the low bits.
     """
 
     acts: Signal
     weights: Signal
     enable: Signal
-    valid: Signal
-    first: Signal
+    add: Signal
+    clear: Signal
     shift: Signal
     sums: Signal
 
-    def __init__(self, *, act_width: int, weight_width: int, sums: int, accumulator_bits: int, digit_step: int):
+    def __init__(
+        self,
+        own: Mapping[str, Any] | None = None,
+        *,
+        act_width: int,
+        weight_width: int,
+        sums: int,
+        accumulator_bits: int,
+        digit_step: int,
+    ):
         self.accumulator_bits = accumulator_bits
         self.digit_step = digit_step
         super().__init__(
@@ -65,10 +78,11 @@ class Element(wiring.Component):
                 "acts": In(act_width),
                 "weights": In(weight_width),
                 "enable": In(1),
-                "valid": In(1),
-                "first": In(1),
+                "add": In(1),
+                "clear": In(1),
                 "shift": In(1),
                 "sums": Out(sums * accumulator_bits),
+                **(own or {}),
             }
         )
 
@@ -109,17 +123,8 @@ class ProcessingElement(Element):
             accumulator = Signal(self.accumulator_bits, name=f"accumulator{number}", reset_less=True)
             total = self.sums.word_select(number, self.accumulator_bits)
             shifted = Mux(self.shift, accumulator << self.digit_step, accumulator) if self.digit_step else accumulator
-            if isinstance(counter, PlannedCounter):
-                # A carry takes its operands without a LUT in front, but behind it there is room for a multiplexer.
-                sum_on = Signal(self.accumulator_bits, name=f"sum_on{number}")
-                m.d.comb += [sum_on.eq(shifted + count), total.eq(Mux(self.first, count, sum_on))]
-            else:
-                # "First" gates the feedback, which costs an input of the adder's LUT; a multiplexer of the sum would
-                # cost one LUT more for every bit.
-                kept = Signal(self.accumulator_bits, name=f"kept{number}")
-                m.d.comb += [kept.eq(shifted & ~self.first.replicate(len(kept))), total.eq(kept + count)]
-            with m.If(self.enable & self.valid):
-                m.d.sync += accumulator.eq(total)
+            m.d.comb += total.eq(shifted + count)
+            _keep(m, self, accumulator, total)
         return m
 
 
@@ -127,8 +132,8 @@ class ChainElement(Element):
     """Element of planned carry chains, the last of which is the accumulator.
 
     The accumulator's chain adds whatever the plan has left, one operand for each weight, so it is the last step of the
-    compression too. Starting a new sum is free, as it gates the feedback in the chain's own LUTs. So is a Horner step
-    in all bits but those which both the count and the shifted sum reach: each of these takes a LUT.
+    compression too. A Horner step is free, as the chain's own LUTs select what they add: the sum as it is, or shifted.
+    Only where more than a bit is to be added to it does that take a LUT.
 
     Parameters
     ----------
@@ -138,6 +143,14 @@ class ChainElement(Element):
         Registers between operands and accumulator, 0 to one more than the plan has stages.
     accumulator_bits, digit_step : int
         As those of `Element`.
+    shares_operands : bool
+        Whether operands that wait for later stages have enables of their own.
+
+    Members
+    -------
+    act_enable, weight_enable : In(1)
+        With `shares_operands`: the same as `enable`, for operands that wait. Elements with the same operands and the
+        same of these share registers, as synthesis merges them.
     """
 
     def __init__(
@@ -149,11 +162,14 @@ class ChainElement(Element):
         latency: int,
         accumulator_bits: int,
         digit_step: int,
+        shares_operands: bool = False,
     ):
         self.lanes, self.weight_bits, self.act_bits = lanes, weight_bits, act_bits
         self.plan = create_chain_plan(lanes, weight_bits, act_bits, accumulator_bits)
         self.latency = check_latency(self.plan, latency)
+        own: dict[str, Any] = {"act_enable": In(1), "weight_enable": In(1)} if shares_operands else {}
         super().__init__(
+            own,
             act_width=lanes * act_bits,
             weight_width=lanes * weight_bits,
             sums=1,
@@ -164,49 +180,59 @@ class ChainElement(Element):
     def elaborate(self, platform):
         m = Module()
         accumulator = Signal(self.accumulator_bits, reset_less=True)
-        restart = Signal()
-        m.d.comb += restart.eq(self.first | self.shift if self.digit_step else self.first)
 
-        def feedback(weight: int, alone: bool) -> Pair | Selected:
-            """What a bit keeps of the sum so far."""
-            if self.digit_step == 0 or weight < self.digit_step:  # what a Horner step shifts in below is 0
-                return Pair.gated(accumulator[weight], restart)
-            selected = Selected(
-                accumulator[weight - self.digit_step], accumulator[weight], select=self.shift, blocked=self.first
-            )
-            if alone:
-                return selected
+        def position(weight: int, added: list[Pair]) -> list[Pair] | Selected:
+            """What a bit of the sum so far is added to."""
+            low, high = accumulator[weight], accumulator[weight - self.digit_step]
+            if self.digit_step == 0:
+                return [Pair.of("bit", low), *added]
+            if weight < self.digit_step:  # what a Horner step shifts in is 0
+                return [Pair.gated(low, self.shift), *added]
+            if all(each.plain for each in added):
+                return Selected(high, low, select=self.shift, added=added[0].value if added else Const(0, 1))
             kept = Signal(name=f"kept{weight}")
-            m.d.comb += kept.eq(selected.value)
-            return Pair.of("bit", kept)
+            m.d.comb += kept.eq(Mux(self.shift, high, low))
+            return [Pair.of("bit", kept), *added]
 
         def accumulate(operand: Callable[[Operand], Pair]) -> Adder:
             result = self.plan.result[: self.accumulator_bits]
             columns = [[operand(each) for each in column] for column in result]
             columns += [[] for _ in range(self.accumulator_bits - len(columns))]
             carry = columns[0].pop() if len(columns[0]) > 1 else None
-            positions: list[list[Pair] | Selected] = []
-            for weight, added in enumerate(columns):
-                kept = feedback(weight, not added)
-                positions.append(kept if isinstance(kept, Selected) else [kept, *added])
+            positions = [position(weight, added) for weight, added in enumerate(columns)]
             return Adder(carry, positions, self.sums)
 
         add_plan(
             m,
             self.plan,
-            chain_inputs(self.lanes, self.weight_bits, self.act_bits, self.acts, self.weights),
+            chain_inputs(
+                self.lanes,
+                self.weight_bits,
+                self.act_bits,
+                self.acts,
+                self.weights,
+                act_enable=getattr(self, "act_enable", self.enable),
+                weight_enable=getattr(self, "weight_enable", self.enable),
+            ),
             enable=self.enable,
             latency=self.latency,
             add=add_chains(platform),
             accumulator=accumulate,
         )
-        with m.If(self.enable & self.valid):
-            m.d.sync += accumulator.eq(self.sums)
+        _keep(m, self, accumulator, self.sums)
         return m
 
 
-def create_element(geometry: Geometry, *, counter_latency: int = 1) -> Element:
-    """Element of an array of `geometry`."""
+def _keep(m: Module, element: Element, accumulator: Signal, total: Value) -> None:
+    """Register a sum. Clearing is the reset of the flip-flops, which costs no LUT."""
+    with m.If(element.clear):
+        m.d.sync += accumulator.eq(0)
+    with m.Elif(element.add):
+        m.d.sync += accumulator.eq(total)
+
+
+def create_element(geometry: Geometry, *, counter_latency: int = 1, shares_operands: bool = False) -> Element:
+    """Element of an array of `geometry`; `shares_operands` as of `ChainElement`, for arrays of these."""
     g = geometry
     if g.counter == "ecp5" and not g.lane.breakpoints:
         return ChainElement(
@@ -216,6 +242,7 @@ def create_element(geometry: Geometry, *, counter_latency: int = 1) -> Element:
             latency=counter_latency,
             accumulator_bits=g.accumulator_bits,
             digit_step=g.digit_step,
+            shares_operands=shares_operands,
         )
     counter = create_lane_counter(
         g.lane, lanes=g.lanes, act_bits=g.act_bits, latency=counter_latency, strategy=g.counter

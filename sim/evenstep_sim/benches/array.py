@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cocotb
 import numpy as np
 
+from evenstep.gateware.timing import tile_cycles
 from evenstep_sim.bench import Bench, pack
 from evenstep_sim.lanes import extreme_lanes, random_lanes
 
@@ -40,7 +41,6 @@ class _ArrayBench(Bench):
             self.input.put(
                 acts=pack(step.acts, g.act_bits),
                 weights=pack(step.weights, g.lane.bits),
-                first=int(n == 0),
                 tlast=int(n == len(steps) - 1),
                 shift=int(step.shift),
                 count=int(step.count),
@@ -96,28 +96,29 @@ async def extremes(dut) -> None:
 
 @cocotb.test()
 async def timing(dut) -> None:
-    """The latency of the manifest, one step per cycle, and no stall where tiles have C steps or more."""
+    """The latency of the manifest, one step per cycle, and no stall where tiles are no shorter than they may be."""
     bench = await _ArrayBench.start(dut)
-    columns = bench.geometry.columns
+    steps, columns = tile_cycles(bench.geometry), bench.geometry.columns
     for n in range(5):
-        tile = [bench.random_step() for _ in range(columns)]
+        tile = [bench.random_step() for _ in range(steps)]
         bench.put_tile(tile, final=False, where=f"tile {n}")
     await bench.drain()
     bench.check_throughput()
     for n in range(5):
-        bench.check_latency(bench.manifest.latency, taken=(n + 1) * columns - 1, offered=n * columns)
+        bench.check_latency(bench.manifest.latency, taken=(n + 1) * steps - 1, offered=n * columns)
 
 
 @cocotb.test()
 async def short_tiles(dut) -> None:
-    """Tiles of one step stall until the one before has left: one every C cycles, C columns each, without a gap."""
+    """Tiles of one step stall until the one before has left: C columns without a gap, as soon as they may."""
     bench = await _ArrayBench.start(dut)
-    columns = bench.geometry.columns
+    period, columns = tile_cycles(bench.geometry), bench.geometry.columns
     for n in range(6):
         bench.put_tile([bench.random_step()], final=False, where=f"tile {n}")
     await bench.drain()
     first = bench.output.times[0]
-    assert bench.output.times == list(range(first, first + 6 * columns)), "Columns must leave without a gap"
+    expected = [first + n * period + column for n in range(6) for column in range(columns)]
+    assert bench.output.times == expected, f"Columns must leave {period} cycles after those of the tile before"
 
 
 @cocotb.test()

@@ -7,7 +7,7 @@ from evenstep_sim.bench import ClockedBench, pack
 from evenstep_sim.lanes import extreme_lanes, random_lanes
 
 # Operands meet the control signals of the next enabled cycle: a generated element counts in one cycle.
-_FLAGS = ("valid", "first", "shift")
+_FLAGS = ("add", "clear", "shift")
 
 
 class _ElementBench(ClockedBench):
@@ -20,19 +20,19 @@ class _ElementBench(ClockedBench):
         g = self.geometry
         flags = {name: flags.get(name, 0) for name in _FLAGS}
         self.set(acts=pack(acts, g.act_bits), weights=pack(weights, g.lane.bits), enable=enable, **flags)
-        expected = self._expected(first=flags["first"], shift=flags["shift"])
+        expected = self._expected(shift=flags["shift"])
         await self.tick(sampled=lambda: self._check(expected, where))
-        if enable and flags["valid"]:
+        if flags["clear"]:
+            self.accumulators = np.zeros(g.lane.sums, object)
+        elif flags["add"]:
             self.accumulators = expected
         if enable:
             self.counts = (g.lane.counted(weights) @ acts).astype(object)
 
-    def _expected(self, *, first: int, shift: int) -> np.ndarray | None:
-        """Sums that must be seen with these flags, modulo the accumulators' width; None where they are not known."""
-        if self.counts is None or (self.accumulators is None and not first):
+    def _expected(self, *, shift: int) -> np.ndarray | None:
+        """Sums that must be seen, modulo the accumulators' width; None where they are not known."""
+        if self.counts is None or self.accumulators is None:
             return None
-        if first or self.accumulators is None:
-            return self.counts % (1 << self.geometry.accumulator_bits)
         kept = self.accumulators << self.geometry.digit_step if shift else self.accumulators
         return (kept + self.counts) % (1 << self.geometry.accumulator_bits)
 
@@ -57,8 +57,8 @@ class _ElementBench(ClockedBench):
     async def count_tile(self, operands: list[tuple[np.ndarray, np.ndarray]], where: str, *, shift: int = 0) -> None:
         """Sum over steps; where `shift` is set, each is a digit of its own."""
         for n, (acts, weights) in enumerate(operands):
-            await self.step(acts, weights, where, valid=int(n > 0), first=int(n == 1), shift=shift)
-        await self.step(*self.operands(), where, valid=1, first=int(len(operands) == 1), shift=shift)
+            await self.step(acts, weights, where, add=int(n > 0), clear=int(n == 0), shift=shift)
+        await self.step(*self.operands(), where, add=1, shift=shift)
 
 
 @cocotb.test()
@@ -67,7 +67,7 @@ async def values(dut) -> None:
     bench = await _ElementBench.start(dut)
     for often in (1.0, 0.6, 0.2):
         for n in range(120):
-            enable, *flags = (int(chance) for chance in bench.rng.random(4) < (often, 0.7, 0.2, 0.3))
+            enable, *flags = (int(chance) for chance in bench.rng.random(4) < (often, 0.7, 0.1, 0.3))
             await bench.step(
                 *bench.operands(), f"step {n} of {often:.0%}", enable=enable, **dict(zip(_FLAGS, flags, strict=True))
             )
@@ -100,12 +100,12 @@ async def latency(dut) -> None:
     nothing = np.zeros(g.lanes, np.int64), np.zeros(g.lanes, np.int64)
     largest = np.full(g.lanes, 2**g.act_bits - 1), np.full(g.lanes, 2**g.weight_bits - 1)
     for wait in (0, 1, 5):
-        await bench.step(*nothing, "before")
-        await bench.step(*largest, "operands", valid=1, first=1)
+        await bench.step(*nothing, "before", clear=1)
+        await bench.step(*largest, "operands", add=1)
         for _ in range(wait):
-            await bench.step(*bench.operands(), f"held for {wait}", enable=0, valid=1)
+            await bench.step(*bench.operands(), f"held for {wait}", enable=0)
         for _ in range(3):
-            await bench.step(*nothing, f"after a wait of {wait}", valid=1)
+            await bench.step(*nothing, f"after a wait of {wait}", add=1)
 
 
 @cocotb.test()
@@ -114,5 +114,5 @@ async def reset(dut) -> None:
     bench = await _ElementBench.start(dut)
     for n in range(3):
         await bench.count_tile([bench.operands() for _ in range(4)], f"tile {n}")
-        await bench.step(*bench.operands(), "given up", valid=1, first=1)
+        await bench.step(*bench.operands(), "given up", add=1)
         await bench.reset()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from evenstep.gateware.counters.plan import operand_value
 
@@ -35,16 +35,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Selected:
-    """The only operand of a position, of four bits: one of two, or none where `blocked`."""
+    """Operands of a position, of four bits: one of two, and another."""
 
     high: Value
     low: Value
     select: Value
-    blocked: Value
+    added: Value
 
     @property
-    def value(self) -> Value:
-        return (self.select & self.high | ~self.select & self.low) & ~self.blocked
+    def operands(self) -> tuple[Value, Value]:
+        return Mux(self.select, self.high, self.low), self.added
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _rows(adder: Adder) -> tuple[list[Value], list[Value]]:
     """First and second operands of all positions."""
     rows: tuple[list[Value], list[Value]] = [], []
     for operands in adder.positions:
-        values = [operands.value] if isinstance(operands, Selected) else [operand.value for operand in operands]
+        values = operands.operands if isinstance(operands, Selected) else [operand.value for operand in operands]
         for row, value in zip(rows, [*values, Const(0, 1), Const(0, 1)], strict=False):
             row.append(value)
     return rows

@@ -3,7 +3,8 @@
 Each half of a CCU2C has a LUT4, whose output ``P`` decides what happens to the carry: handed on where ``P = 1``, and
 otherwise replaced by ``G``, which is the same LUT with its inputs C and D at 0. Its sum is ``P XOR carry``. With
 ``P = f(A, B) XOR g(C, D)``, where ``g(0, 0) = 0``, that adds f and g and the carry: both ANDs of two partial products
-cost nothing. With ``P = 0`` while ``G = f(A, B)``, it turns the carry into a sum bit and starts a new one.
+cost nothing. With ``P = 0`` while ``G = f(A, B)``, it turns the carry into a sum bit and starts a new one. So a chain
+begins and ends with such halves: it depends on no carry from outside, and hands none out.
 
 Vendor cells cannot be simulated as Amaranth or plain Verilog, so they are emitted only where an ECP5 is the platform.
 Elsewhere the same segments are plain additions.
@@ -69,22 +70,17 @@ class _Chain(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         halves: list[tuple[int, tuple[Value, ...], Value | None]] = []
-        first, last = self.adders[0], self.adders[-1]
-        carry: Value = Const(0, 1)
-        if first.carry and first.carry.plain:
-            carry = first.carry.value
-        elif first.carry:
-            halves.append((*_cut(first.carry), None))
         for index, adder in enumerate(self.adders):
-            if index:
-                before = self.adders[index - 1]
-                halves.append((*_cut(adder.carry or NOTHING), before.spilled))
+            before = self.adders[index - 1].spilled if index else None
+            halves.append((*_cut(adder.carry or NOTHING), before))
             for place, operands in enumerate(adder.positions):
                 halves.append((*_position(operands), adder.total[place]))
-        carry_out = last.spilled
+        last = self.adders[-1].spilled
+        if last is not None or len(halves) % 2:
+            halves.append((*_cut(NOTHING), last))
         if len(halves) % 2:
-            halves.append((*_cut(NOTHING), carry_out))
-            carry_out = None
+            halves.append((*_cut(NOTHING), None))
+        carry: Value = Const(0, 1)
         for number in range(0, len(halves), 2):
             ports: dict[str, Any] = {"i_CIN": carry}
             for half, (table, inputs, total) in enumerate(halves[number : number + 2]):
@@ -96,8 +92,6 @@ class _Chain(Elaboratable):
                     ports[f"o_S{half}"] = total
             if number + 2 < len(halves):
                 carry = ports["o_COUT"] = Signal(name=f"carry{number}")
-            elif carry_out is not None:
-                ports["o_COUT"] = carry_out
             m.submodules[f"cell{number // 2}"] = Instance("CCU2C", **ports)
         return m
 
@@ -109,9 +103,9 @@ def _table(function: Callable[[int, int, int, int], int]) -> int:
 
 def _position(operands: Sequence[Pair] | Selected) -> tuple[int, tuple[Value, ...]]:
     if isinstance(operands, Selected):
-        # What may be left over as carry, the LUT at C = D = 0, must be 0: so the two bits are at C and D.
-        table = _table(lambda blocked, select, high, low: (high if select else low) & ~blocked & 1)
-        return table, (operands.blocked, operands.select, operands.high, operands.low)
+        # Where P = 0 both operands are the same, so the carry is that which is at A, and alone at C = D = 0.
+        table = _table(lambda added, select, high, low: added ^ (high if select else low))
+        return table, (operands.added, operands.select, operands.high, operands.low)
     first, second = [*operands, NOTHING, NOTHING][:2]
     table = _table(lambda a, b, c, d: first.function(a, b) ^ second.function(c, d))
     return table, (*first.bits, *second.bits)

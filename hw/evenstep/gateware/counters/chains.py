@@ -1,7 +1,6 @@
 """Counter that is a plan of carry chains, for ECP5."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -12,9 +11,9 @@ from evenstep.gateware.counters.ccu2c import add_cells, has_ccu2c
 from evenstep.gateware.counters.counter import Counter
 from evenstep.gateware.counters.pipeline import Given, add_plan
 from evenstep.gateware.counters.plan import Plan
-from evenstep.gateware.counters.planner import create_plan
+from evenstep.gateware.counters.plans import create_chain_plan
 
-__all__ = ["ChainCounter", "add_chains", "chain_inputs", "create_chain_plan"]
+__all__ = ["ChainCounter", "add_chains", "chain_inputs"]
 
 
 class ChainCounter(Counter):
@@ -39,7 +38,15 @@ class ChainCounter(Counter):
         operand = add_plan(
             m,
             self.plan,
-            chain_inputs(self.lanes, self.weight_bits, self.act_bits, self.acts, self.weights),
+            chain_inputs(
+                self.lanes,
+                self.weight_bits,
+                self.act_bits,
+                self.acts,
+                self.weights,
+                act_enable=self.enable,
+                weight_enable=self.enable,
+            ),
             enable=self.enable,
             latency=self.latency,
             add=add_chains(platform),
@@ -49,20 +56,21 @@ class ChainCounter(Counter):
         return m
 
 
-@lru_cache(maxsize=64)
-def create_chain_plan(lanes: int, weight_bits: int, act_bits: int, accumulator_bits: int = 0) -> Plan:
-    """Plan of a counter's partial products, which are given by lane, activation bit and weight bit."""
-    products = product(range(lanes), range(act_bits), range(weight_bits))
-    inputs = tuple(act_bit + weight_bit for _, act_bit, weight_bit in products)
-    return create_plan(inputs, accumulator_bits=accumulator_bits)
-
-
-def chain_inputs(lanes: int, weight_bits: int, act_bits: int, acts: Value, weights: Value) -> list[Given]:
+def chain_inputs(
+    lanes: int,
+    weight_bits: int,
+    act_bits: int,
+    acts: Value,
+    weights: Value,
+    *,
+    act_enable: Value,
+    weight_enable: Value,
+) -> list[Given]:
     """Inputs of such a plan."""
     return [
         (
-            (("act", lane, act_bit), acts[lane * act_bits + act_bit]),
-            (("weight", lane, weight_bit), weights[lane * weight_bits + weight_bit]),
+            (("act", lane, act_bit), acts[lane * act_bits + act_bit], act_enable),
+            (("weight", lane, weight_bit), weights[lane * weight_bits + weight_bit], weight_enable),
         )
         for lane, act_bit, weight_bit in product(range(lanes), range(act_bits), range(weight_bits))
     ]

@@ -10,8 +10,9 @@ from evenstep.gateware.counters.plan import Operand, Plan
 
 __all__ = ["Given", "add_plan", "check_latency"]
 
-#: A bit that a plan is given, or two whose product is: each with a name, under which it is registered but once.
-Given = tuple[tuple[Hashable, Value], ...]
+#: A bit that a plan is given, or two whose product is: each with a name, under which it is registered but once, and
+#: with what advances its registers.
+Given = tuple[tuple[Hashable, Value, Value], ...]
 
 
 def check_latency(plan: Plan, latency: int) -> int:
@@ -36,7 +37,7 @@ def add_plan(
     given : sequence
         The plan's inputs.
     enable, latency
-        As those of `evenstep.gateware.count.Counter`.
+        As those of `evenstep.gateware.count.Counter`. Inputs that wait have an `enable` of their own.
     add : callable
         Makes the adders that share a chain.
     accumulator : callable
@@ -50,18 +51,18 @@ def add_plan(
     # Boundary s stands before stage s, and the last one behind all. The first one has a register only if all others do.
     stages = plan.stages
     registered = {round((number + 1) * stages / latency) for number in range(latency)} if latency <= stages else None
-    bits: dict[int, tuple[Hashable, Value, int]] = {number: (*each[0], 0) for number, each in enumerate(given)}
+    bits: dict[int, tuple[Hashable, Value, Value, int]] = {number: (*each[0], 0) for number, each in enumerate(given)}
     delayed: dict[tuple[Hashable, int], Value] = {}
 
-    def reach(key: Hashable, value: Value, made: int, needed: int) -> Value:
+    def reach(key: Hashable, value: Value, advance: Value, made: int, needed: int) -> Value:
         """A value that exists before boundary `made`, behind the registers of the boundaries up to `needed`."""
         if needed < made:
             return value
         if (key, needed) not in delayed:
-            before = reach(key, value, made, needed - 1)
+            before = reach(key, value, advance, made, needed - 1)
             if registered is None or needed in registered:
                 held = Signal(1, name=f"stage{needed}", reset_less=True)
-                with m.If(enable):
+                with m.If(advance):
                     m.d.sync += held.eq(before)
                 before = held
             delayed[key, needed] = before
@@ -69,14 +70,14 @@ def add_plan(
 
     def operand(stage: int, planned: Operand) -> Pair:
         if planned.bits[0] < len(plan.inputs) and len(given[planned.bits[0]]) == 2:
-            return Pair.of("and", *(reach(key, value, 0, stage) for key, value in given[planned.bits[0]]))
+            return Pair.of("and", *(reach(*each, 0, stage) for each in given[planned.bits[0]]))
         return Pair.of(planned.kind, *(reach(*bits[bit], stage) for bit in planned.bits))
 
     totals = [Signal(segment.outputs, name=f"sum{segment.output}") for segment in plan.segments]
     for segment, total in zip(plan.segments, totals, strict=True):
         for place in range(segment.outputs):
             number = segment.output + place
-            bits[number] = (number, total[place], segment.stage + 1)
+            bits[number] = (number, total[place], enable, segment.stage + 1)
 
     def adder(index: int) -> Adder:
         if index == len(plan.segments):

@@ -9,21 +9,15 @@ Segments start without a carry: the position between two of them would need the 
 nextpnr's router goes round in circles over such cells.
 """
 
-from functools import lru_cache
-from itertools import product
-
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
 from evenstep.gateware.counters.adders import add_jointly
 from evenstep.gateware.counters.counter import Counter
 from evenstep.gateware.counters.pipeline import add_plan
 from evenstep.gateware.counters.plan import Plan
-from evenstep.gateware.counters.planner import create_plan
+from evenstep.gateware.counters.plans import adder_bits, create_adder_plan
 
-__all__ = ["PlannedCounter", "create_adder_plan"]
-
-#: A bit: the activation bits and weight bits that make it, by lane and bit, how, and its weight.
-_Bit = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...], str, int]
+__all__ = ["PlannedCounter"]
 
 
 class PlannedCounter(Counter):
@@ -44,39 +38,16 @@ class PlannedCounter(Counter):
     def elaborate(self, platform):
         m = Module()
         given = []
-        for number, (acts, weights, kind, _) in enumerate(_bits(self.lanes, self.weight_bits, self.act_bits)):
+        for number, (acts, weights, kind, _) in enumerate(adder_bits(self.lanes, self.weight_bits, self.act_bits)):
             bit = Signal(name=f"product{number}")
             a = [self.acts[lane * self.act_bits + place] for lane, place in acts]
             w = [self.weights[lane * self.weight_bits + place] for lane, place in weights]
             m.d.comb += bit.eq(_value(kind, a, w))
-            given.append(((number, bit),))
+            given.append(((number, bit, self.enable),))
         operand = add_plan(m, self.plan, given, enable=self.enable, latency=self.latency, add=add_jointly)
         columns = self.plan.result
         m.d.comb += self.count.eq(Cat(operand(*column).value if column else Const(0, 1) for column in columns))
         return m
-
-
-@lru_cache(maxsize=64)
-def create_adder_plan(lanes: int, weight_bits: int, act_bits: int) -> Plan:
-    """Plan of what is left of a counter's partial products behind the first LUTs."""
-    inputs = tuple(weight for *_, weight in _bits(lanes, weight_bits, act_bits))
-    return create_plan(inputs, absorbs=False, stages_apart=True)
-
-
-def _bits(lanes: int, weight_bits: int, act_bits: int) -> list[_Bit]:
-    """Bits that the first LUTs make."""
-    bits: list[_Bit] = []
-    for lane, i, j in product(range(lanes), range(0, act_bits, 2), range(0, weight_bits, 2)):
-        acts = tuple((lane, place) for place in range(i, min(i + 2, act_bits)))
-        weights = tuple((lane, place) for place in range(j, min(j + 2, weight_bits)))
-        if len(acts) + len(weights) == 4:
-            bits += [(acts, weights, f"bit {place}", i + j + place) for place in range(4)]
-        elif len(acts) + len(weights) == 3 or (lane == lanes - 1 and lanes % 2):
-            bits += [((act,), (weight,), "and", act[1] + weight[1]) for act, weight in product(acts, weights)]
-        elif lane % 2:
-            pair = ((lane - 1, i), (lane, i)), ((lane - 1, j), (lane, j))
-            bits += [(*pair, "xor", i + j), (*pair, "both", i + j + 1)]
-    return bits
 
 
 def _value(kind: str, a: list[Value], w: list[Value]) -> Value:

@@ -39,13 +39,12 @@ def create_plan(
     for stage, columns in enumerate(reduction.stages):
         segments += bits.add(stage, columns)
     result = bits.rest(reduction.last_pairs)
-    products = len(inputs) if absorbs else 0
     return Plan(
         inputs=inputs,
         segments=tuple(segments),
         result=result,
         accumulator_bits=accumulator_bits,
-        chains=pack_chains(segments, result, accumulator_bits, products=products, stages_apart=stages_apart),
+        chains=pack_chains(segments, accumulator_bits, stages_apart=stages_apart),
     )
 
 

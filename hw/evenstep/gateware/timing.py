@@ -1,0 +1,36 @@
+"""How long the array takes, by its geometry alone: what is built, and what cycles are computed from.
+
+Nothing here needs a hardware language.
+"""
+
+from evenstep.gateware.counters.plans import create_chain_plan
+from evenstep.spec.geometry import Geometry
+
+__all__ = ["array_latency", "counter_latency", "is_pipelined", "tile_cycles"]
+
+
+def is_pipelined(geometry: Geometry) -> bool:
+    """Whether the array consists of carry chains, with registers at every stage and in front of its operands.
+
+    Such an array decides two cycles ahead whether it advances, so that no path leads through all of it.
+    """
+    return geometry.counter == "ecp5" and not geometry.lane.breakpoints
+
+
+def counter_latency(geometry: Geometry) -> int:
+    """Registers between the operands of the array and its accumulators."""
+    g = geometry
+    if is_pipelined(g):
+        plan = create_chain_plan(g.lanes, g.weight_bits, g.act_bits, g.accumulator_bits)
+        return 2 + max(1, plan.stages)
+    return 1
+
+
+def array_latency(geometry: Geometry) -> int:
+    """Cycles from a tile's last step, at the array's input, to its first column."""
+    return counter_latency(geometry) + (3 if is_pipelined(geometry) else 1)
+
+
+def tile_cycles(geometry: Geometry) -> int:
+    """Fewest cycles between two tiles: a tile leaves in C, and a pipelined array learns of it 3 later."""
+    return geometry.columns + 3 * is_pipelined(geometry)

@@ -1,0 +1,40 @@
+"""Latencies by geometry, which gateware and cycle model share; and that the compiler needs no Amaranth for them."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from evenstep.gateware.counters.plans import create_chain_plan
+from evenstep.gateware.timing import array_latency, counter_latency, tile_cycles
+from evenstep.spec import Geometry
+
+
+@pytest.mark.parametrize(
+    ("parameters", "latency", "tile"),
+    [
+        ({}, 2, 8),
+        ({"counter": "ice40", "columns": 3}, 2, 3),
+        ({"counter": "ecp5"}, 9, 11),
+        ({"counter": "ecp5", "columns": 1, "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}, 6, 4),
+        ({"counter": "ecp5", "weight_bits": 4, "breakpoints": 1}, 2, 8),
+    ],
+)
+def test_latencies(parameters: dict[str, Any], latency: int, tile: int) -> None:
+    geometry = Geometry(**parameters)
+    assert array_latency(geometry) == latency
+    assert tile_cycles(geometry) == tile
+
+
+@pytest.mark.parametrize("lanes", [1, 5, 16, 33])
+def test_every_stage_has_its_register(lanes: int) -> None:
+    """And the operands have two."""
+    geometry = Geometry(counter="ecp5", lanes=lanes)
+    plan = create_chain_plan(lanes, geometry.weight_bits, geometry.act_bits, geometry.accumulator_bits)
+    assert counter_latency(geometry) == max(1, plan.stages) + 2
+
+
+def test_compiler_predicts_without_the_hardware_language() -> None:
+    code = "import evenstep.compiler.cycles, sys; sys.exit('amaranth' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

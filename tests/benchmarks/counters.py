@@ -9,33 +9,30 @@ minute that it works; ``--document FILE`` writes the table of what is finished i
 ``planes``     the same with one register behind the count, as engines have it
 ``sum``        ``sum(a * w)`` as a sum of shifted activations, left to synthesis, with one register behind it
 
-Each element has K lanes of W-bit weights and A-bit activations and an accumulator of 16 bits that starts anew with
-"first" and takes no Horner steps; it is placed alone, between flip-flops that do not count (`evenstep_boards.place`).
+Each element has K lanes of W-bit weights and A-bit activations and an accumulator of 16 bits that can be cleared and
+takes no Horner steps; it is placed alone, between flip-flops that do not count (`evenstep_boards.place`).
 A binary operation is the AND or the addition of a partial product: 2 K W A a cycle. LUTs include those of carries, of
 the ends of carry chains and of constants. Frequencies are medians over seeds; nothing else depends on them.
 """
 
 import argparse
-import json
-import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
+from placements import place_seeds, print_table, write_table
 
-from evenstep.files import write_file
 from evenstep.gateware.count import Counter, PlannedCounter, PortableCounter
 from evenstep.gateware.counters.ccu2c import Ecp5Form
+from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.element import ChainElement, ProcessingElement
-from evenstep.generate import emit_verilog
-from evenstep_boards.place import place_netlist
-from evenstep_boards.synthesize import FAMILIES, synthesize_verilog
+from evenstep_boards.synthesize import FAMILIES
 
 __all__ = ["STRUCTURES", "Design", "Figures", "measure"]
 
@@ -45,7 +42,6 @@ _SIZES = ((16, 2, 2), (64, 1, 1), (32, 2, 2), (16, 1, 1), (16, 4, 4), (32, 1, 1)
 _ACCUMULATOR_BITS = 16
 #: Registers of iCE40's elements: behind half of the stages and behind the count, enough for its boards' clocks.
 _ICE40_LATENCY = 2
-_BEGIN, _END = "<!-- begin of measured table -->", "<!-- end of measured table -->"
 
 
 class _SumCounter(Counter):
@@ -97,8 +93,8 @@ class Design:
             return 1
         if self.family == "ice40":
             return _ICE40_LATENCY
-        sizes: Any = {"lanes": self.lanes, "weight_bits": self.weight_bits, "act_bits": self.act_bits}
-        return max(1, ChainElement(**sizes, latency=0, accumulator_bits=_ACCUMULATOR_BITS, digit_step=0).plan.stages)
+        plan = create_chain_plan(self.lanes, self.weight_bits, self.act_bits, _ACCUMULATOR_BITS)
+        return max(1, plan.stages)
 
     def component(self) -> wiring.Component:
         """The element."""
@@ -128,22 +124,11 @@ class Figures:
 
 def measure(folder: Path, design: Design, seeds: int, *, measured: bool = True) -> Figures | None:
     """Place a design, unless `folder` holds the results; None: it does not, and nothing is to be `measured`."""
-    path = folder / "counters.json"
-    records: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-    keys = {seed: f"{design.name} seed={seed}" for seed in range(1, seeds + 1)}
-    if left := [seed for seed, key in keys.items() if key not in records]:
-        if not measured:
-            return None
-        scratch = folder / design.name.replace(" ", "-")
-        scratch.mkdir(parents=True, exist_ok=True)
-        source = scratch / "block.v"
-        source.write_text(emit_verilog(design.component(), name="block")[0])
-        synthesis = synthesize_verilog(source, top="block", family=design.family, folder=scratch)
-        for seed in left:
-            records[keys[seed]] = asdict(place_netlist(synthesis, folder=scratch, seed=seed))
-            write_file(path, json.dumps(records, indent=1) + "\n")
-        shutil.rmtree(scratch)
-    found = [records[key] for key in keys.values()]
+    found = place_seeds(
+        folder / "counters.json", design.name, design.component, family=design.family, seeds=seeds, measured=measured
+    )
+    if found is None:
+        return None
     first = found[0]
     frequency = median(record["fmax"] for record in found)
     return Figures(design.latency, first["luts"], first["flip_flops"], first["carries"], frequency)
@@ -180,15 +165,6 @@ def _order(design: Design) -> tuple[Any, ...]:
     return list(FAMILIES).index(design.family) * -1, size, STRUCTURES.index(design.structure)
 
 
-def document(path: Path, rows: Sequence[Sequence[str]], seeds: int) -> None:
-    """Write a table between the markers of a page."""
-    before, rest = path.read_text("utf-8").split(_BEGIN)
-    _, after = rest.split(_END)
-    lines = ["| " + " | ".join(row) + " |" for row in (_HEAD, ["---"] * len(_HEAD), *rows)]
-    note = f"ECP5: LFE5U-85F, speed grade 6. iCE40: HX8K. Medians of {seeds} seeds."
-    write_file(path, before + "\n".join([_BEGIN, "", *lines, "", note, "", _END]) + after)
-
-
 def main() -> int:
     """Measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -218,9 +194,9 @@ def main() -> int:
             print(f"{design.name} ({number}/{len(designs)}, {time.perf_counter() - start:.0f} s)", flush=True)
     rows = table(results)
     if arguments.document:
-        document(arguments.document, rows, arguments.seeds)
-    for row in (_HEAD, *rows):
-        print("".join(f"{cell:>{max(7, len(head) + 2)}}" for cell, head in zip(row, _HEAD, strict=True)))
+        note = f"ECP5: LFE5U-85F, speed grade 6. iCE40: HX8K. Medians of {arguments.seeds} seeds."
+        write_table(arguments.document, "measured table", _HEAD, rows, note)
+    print_table(_HEAD, rows)
     return 0
 
 

@@ -1,0 +1,57 @@
+"""What benchmarks of size and speed share: placements that are made once and kept, and tables of them."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from amaranth.lib import wiring
+
+from evenstep.files import write_file
+from evenstep.generate import emit_verilog
+from evenstep_boards.place import place_netlist
+from evenstep_boards.synthesize import synthesize_verilog
+
+__all__ = ["place_seeds", "print_table", "write_table"]
+
+
+def place_seeds(
+    results: Path, name: str, component: Callable[[], wiring.Component], *, family: str, seeds: int, measured: bool
+) -> list[dict[str, Any]] | None:
+    """Figures of a component for each seed, as `evenstep_boards.place.Implementation` has them.
+
+    Those that the file `results` lacks are placed and added to it; None: some are missing, and nothing is to be
+    `measured`.
+    """
+    records: dict[str, dict[str, Any]] = json.loads(results.read_text()) if results.exists() else {}
+    keys = {seed: f"{name} seed={seed}" for seed in range(1, seeds + 1)}
+    if left := [seed for seed, key in keys.items() if key not in records]:
+        if not measured:
+            return None
+        scratch = results.parent / name.replace(" ", "-")
+        scratch.mkdir(parents=True, exist_ok=True)
+        source = scratch / "block.v"
+        source.write_text(emit_verilog(component(), name="block")[0])
+        synthesis = synthesize_verilog(source, top="block", family=family, folder=scratch)
+        for seed in left:
+            records[keys[seed]] = asdict(place_netlist(synthesis, folder=scratch, seed=seed))
+            write_file(results, json.dumps(records, indent=1) + "\n")
+        shutil.rmtree(scratch)
+    return [records[key] for key in keys.values()]
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below each other."""
+    for row in (head, *rows):
+        print("".join(f"{cell:>{max(7, len(name) + 2)}}" for cell, name in zip(row, head, strict=True)))
+
+
+def write_table(page: Path, name: str, head: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:
+    """Write a table between the markers of a page that have its name."""
+    begin, end = f"<!-- begin of {name} -->", f"<!-- end of {name} -->"
+    before, rest = page.read_text("utf-8").split(begin)
+    _, after = rest.split(end)
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    write_file(page, before + "\n".join([begin, "", *lines, "", note, "", end]) + after)

@@ -1,11 +1,11 @@
 """ResNet-18 of 2-bit weights and activations, 224 x 224: compiled, and its first blocks simulated, weights streaming.
 
-Run as ``python tests/benchmarks/resnet18.py``; it needs a C++ compiler, and with ``--simulate`` about half an hour.
-Parameters are random: what is looked at is the engine. Printed are the cycles of each layer on an engine of R x C x K =
-4 x 16 x 16 lanes, what limits it, and the share of array cycles that do useful work, weighted by multiply-accumulates,
-the first layer apart; of CNV too. With ``--simulate`` the stem, the blocks of the first stage and the first one of
-stride 2 then run in simulation, on a picture for each row: integers are compared with the reference, cycles with those
-predicted. The exit status is 1 if any differ.
+Run as ``python -m tests.benchmarks.resnet18`` in the root of the repository; with ``--simulate`` it needs a C++
+compiler, and a quarter of an hour. Parameters are random: what is looked at is the engine. Printed are the cycles of
+each layer on an engine of R x C x K = 4 x 16 x 16 lanes, what limits it, and the share of array cycles that do useful
+work, weighted by multiply-accumulates, the first layer apart; of CNV too. With ``--simulate`` the stem, the blocks of
+the first stage and the first one of stride 2 then run in simulation, on a picture for each row: integers are compared
+with the reference, cycles with those predicted. The exit status is 1 if any differ.
 """
 
 import argparse

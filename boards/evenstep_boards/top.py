@@ -25,9 +25,19 @@ class BoardTop(Elaboratable):
         All of it but its network.
     images : mapping of Region to sequence of int
         Network in the bitstream, as `evenstep.compiler.Program.images`; empty for none.
+
+    Raises
+    ------
+    ValueError
+        The engine has a port to external memory, for which no board has one here.
     """
 
     def __init__(self, board: Board, images: Mapping[Region, Sequence[int]]):
+        if board.geometry.port_bits:
+            raise ValueError(
+                f"Port bits of an engine on {board.name} must be 0, not {board.geometry.port_bits}: "
+                "no board's memory is connected"
+            )
         self.board = board
         self.engine = Engine(board.geometry, images=images, weight_memory=board.weight_memory)
 

@@ -92,6 +92,13 @@ def test_top_elaborates(name: str) -> None:
         assert re.search(rf'"uart_0__{wire}__io"[^\n]*"{site}"', pins)
 
 
+def test_no_board_has_memory_that_weights_could_stream_from() -> None:
+    board = BOARDS["ulx3s"]
+    board = replace(board, geometry=board.geometry.replace(port_bits=64))
+    with pytest.raises(ValueError, match=r"\APort bits of an engine on ulx3s must be 0, not 64: "):
+        BoardTop(board, {})
+
+
 def test_baud_rate_must_be_what_the_clock_makes() -> None:
     with pytest.raises(ValueError, match=r"^Baud rate must be at most a 8th of the clock, and within 1 percent"):
         replace(BOARDS["icebreaker"], baud=3_000_000)

@@ -27,7 +27,7 @@ _BREAKS = {
     "dot": ("+ ", "| "),
     "array": ("= shift ?", "= ~shift ?"),
     "element": ("$signed(count1)", "count1"),
-    "combine": ("? above", "? moved0"),
+    "combine": ("? clipped_above", "? moved0"),
     "threshold": (">= $signed", "> $signed"),
     "drain": ("scaled - correction", "scaled + correction"),
     "packer": ("== digits", "!= digits"),

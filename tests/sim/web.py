@@ -40,7 +40,8 @@ def small_program(*, hidden: bool = False, labels: tuple[str, ...] = ()) -> Prog
     """That network, compiled; with the codes of its first layer not to be read, if `hidden`."""
     program = compile_network(small_network(labels), GEOMETRY)
     first, last = program.layers
-    return replace(program, layers=(replace(first, overwritten=hidden), last))
+    results = tuple(replace(result, overwritten=hidden) for result in first.results)
+    return replace(program, layers=(replace(first, results=results), last))
 
 
 def build_small_engine(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from evenstep.gateware.drain import drained_layout
 from evenstep.gateware.fixed import fit, saturate
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory
+from evenstep.gateware.stages import Stages
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 
 __all__ = ["Combiner"]
@@ -92,25 +93,11 @@ class Combiner(wiring.Component):
         ]
         words = [constants.read_data.word_select(n, _WORD) for n in range(g.constant_words)]
 
-        def hold(values: list[Value], name: str) -> list[Value]:
-            held: list[Value] = []
-            for number, value in enumerate(values):
-                stage = Signal.like(value, name=f"{name}{number}", reset_less=True)
-                with m.If(advance):
-                    m.d.sync += stage.eq(value)
-                held.append(stage)
-            return held
+        stages = Stages(m, advance)
+        hold = stages.hold
 
-        # What goes with the values; a valid bit for each stage.
-        tag = Cat(self.i.payload.channel, self.i.payload.last)
-        valid: Value = self.i.valid
-        for stage in range(self.latency):
-            (tag,) = hold([tag], f"tag{stage}_")
-            following = self.o.valid if stage == self.latency - 1 else Signal(name=f"valid{stage}")
-            with m.If(advance):
-                m.d.sync += following.eq(valid)
-            valid = following
-        m.d.comb += Cat(self.o.payload.channel, self.o.payload.last).eq(tag)
+        valid, tag = stages.carry(self.i.valid, Cat(self.i.payload.channel, self.i.payload.last), self.latency)
+        m.d.comb += [self.o.valid.eq(valid), Cat(self.o.payload.channel, self.o.payload.last).eq(tag)]
 
         # 1: constants come from the memory. 2: products. 3: their sum.
         payload = self.i.payload

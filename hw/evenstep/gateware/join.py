@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenstep.gateware.fixed import fit, saturate
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory
+from evenstep.gateware.stages import Stages
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 from evenstep.spec.join import KNEE_WORDS
 
@@ -178,22 +179,9 @@ class Joiner(wiring.Component):
         with m.If(self.start):
             m.d.sync += [index.eq(0), self.read_address.eq(settings.shortcut)]
 
-        def hold(values: list[Value], name: str) -> list[Value]:
-            held: list[Value] = []
-            for number, value in enumerate(values):
-                stage = Signal.like(value, name=f"{name}{number}", reset_less=True)
-                with m.If(advance):
-                    m.d.sync += stage.eq(value)
-                held.append(stage)
-            return held
-
-        tag, valid = flags.as_value(), entering
-        for stage in range(self.latency - 1):
-            (tag,) = hold([tag], f"tag{stage}_")
-            following = Signal(name=f"valid{stage}")
-            with m.If(advance):
-                m.d.sync += following.eq(valid)
-            valid = following
+        stages = Stages(m, advance)
+        hold = stages.hold
+        valid, tag = stages.carry(entering, flags.as_value(), self.latency - 1)
         flags = data.View(flags.shape(), tag)
 
         # 1: shortcut and knee come from their memories. 2: the line is chosen.

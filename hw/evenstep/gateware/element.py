@@ -14,6 +14,7 @@ from evenstep.gateware.counters.pipeline import add_plan, check_latency
 from evenstep.gateware.counters.plan import Operand
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.piecewise import PiecewiseCounter, create_lane_counter
+from evenstep.gateware.timing import is_pipelined
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["ChainElement", "Element", "ProcessingElement", "create_element"]
@@ -234,7 +235,7 @@ def _keep(m: Module, element: Element, accumulator: Signal, total: Value) -> Non
 def create_element(geometry: Geometry, *, counter_latency: int = 1, shares_operands: bool = False) -> Element:
     """Element of an array of `geometry`; `shares_operands` as of `ChainElement`, for arrays of these."""
     g = geometry
-    if g.counter == "ecp5" and not g.lane.breakpoints:
+    if is_pipelined(g):
         return ChainElement(
             lanes=g.lanes,
             weight_bits=g.weight_bits,

@@ -213,7 +213,7 @@ class Engine:
         TypeError, ValueError
             The inputs are not what the network takes.
         """
-        results = [np.zeros((0, *self.program.layers[-1].shape), np.int64)]
+        results = [np.zeros((0, *self.program.output.shape), np.int64)]
         results += [last for last, _ in self._batches(inputs, (), progress)]
         return np.concatenate(results)
 

@@ -12,6 +12,7 @@ from evenstep.spec.digits import digit_count
 from evenstep.spec.encoding import ENCODINGS
 from evenstep.spec.join import KNEE_WORDS
 from evenstep.spec.lane import LaneFormat
+from evenstep.spec.port import check_data_bits
 
 __all__ = ["COUNTERS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
 
@@ -146,8 +147,8 @@ class Geometry:
         check("Wide depth", "wide_depth", 0, 2**20)
         check("Wide bits", "wide_bits", 8, 32)
         check("Port bits", "port_bits", 0, 1024)
-        if self.port_bits and (self.port_bits < 32 or self.port_bits & self.port_bits - 1):
-            raise ValueError(f"Port bits must be 0, or a power of two from 32 to 1024, not {self.port_bits}")
+        if self.port_bits:
+            check_data_bits(self.port_bits, "Port bits other than 0")
         if self.wide_depth == 1:
             raise ValueError("Wide depth must be 0 or at least 2, not 1")
         if self.wide_depth and not (self.convolution and self.rescale):

@@ -10,8 +10,8 @@ _MIN_DATA_BITS = 32
 _MAX_DATA_BITS = 1024
 
 
-def check_data_bits(value: int) -> int:
-    """Return `value` if it is a width that AXI4 data has here: a power of two, 32 to 1024.
+def check_data_bits(value: int, name: str = "Data bits") -> int:
+    """Return `value`, which messages call `name`, if it is a width that AXI4 data has here: a power of two, 32 to 1024.
 
     Raises
     ------
@@ -20,7 +20,7 @@ def check_data_bits(value: int) -> int:
     ValueError
         It is no such width.
     """
-    bits = check_int("Data bits", value, _MIN_DATA_BITS, _MAX_DATA_BITS)
+    bits = check_int(name, value, _MIN_DATA_BITS, _MAX_DATA_BITS)
     if bits & bits - 1:
-        raise ValueError(f"Data bits must be a power of two from {_MIN_DATA_BITS} to {_MAX_DATA_BITS}, not {bits}")
+        raise ValueError(f"{name} must be a power of two from {_MIN_DATA_BITS} to {_MAX_DATA_BITS}, not {bits}")
     return bits

@@ -78,7 +78,7 @@ def _describe(program: Program, width: int, height: int, engine: str) -> dict[st
     types = network.types()
     return {
         "name": network.name,
-        "labels": list(network.labels) or [str(number) for number in range(program.layers[-1].shape[0])],
+        "labels": list(network.labels) or [str(number) for number in range(program.output.shape[0])],
         "width": width,
         "height": height,
         "multiply_accumulates": network.macs,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -132,22 +133,15 @@ class _Compiler:
     def _add_scan(self, operation: Operation, scan: Scan) -> None:
         source, outputs = self._wide[operation.source], self._outputs(operation)
         window = scan_window(scan.pool, source)
-        target = self._places.get(operation.name)
         descriptor = LayerDescriptor(
-            raw=target is None,
+            **self._written_to(operation, outputs),
             doubled=False,
             zero=0,
             tiles=outputs,
-            outputs=outputs,
             weight_base=0,
             tile_stride=0,
-            channel_base=self._channel_base(operation),
-            output_base=target.base if target else 0,
-            digits=target.layout.digits if target else 1,
-            digit_stride=target.layout.stride if target else 0,
             passes=(PassDescriptor((source.base + window.origin) % _ADDRESSES, 0, window.places, False, False),),
             window=window,
-            join=self._join(operation, outputs),
             opcode=Opcode.SCAN,
         )
         self._add_constants(operation, outputs)
@@ -160,28 +154,21 @@ class _Compiler:
         own = lane_weights(arrangement.flat, g, live=arrangement.live)
         largest = check_sums(layer, own, g)
         self._accumulator_bits = max(self._accumulator_bits, largest.bit_length())
-        target = self._places.get(operation.name)
         window = replace(arrangement.window, padding_base=self._padding.base(operation.name))
         steps = source.layout.stride if isinstance(layer, Dense) else arrangement.steps
         outputs = self._outputs(operation)
         descriptor = LayerDescriptor(
-            raw=target is None,
+            **self._written_to(operation, outputs),
             doubled=own.doubled,
             zero=own.zero,
             tiles=-(-outputs // g.columns),
-            outputs=outputs,
             weight_base=0,
             tile_stride=own.digits * steps,
-            channel_base=self._channel_base(operation),
-            output_base=target.base if target else 0,
-            digits=target.layout.digits if target else 1,
-            digit_stride=target.layout.stride if target else 0,
             passes=self._passes(operation, own.digits, source, window, steps),
             combined=own.factors is not None,
             rescale=(operation.rescale.shift, operation.rescale.bits) if operation.rescale else None,
             constant_base=len(self._constants),
             window=window if g.convolution else None,
-            join=self._join(operation, outputs) if g.wide_depth else None,
         )
         # Outputs that nobody reads are those of the last channel again, with codes of 0.
         surplus = outputs - layer.outputs
@@ -193,8 +180,18 @@ class _Compiler:
         macs = layer.macs(self._types[operation.source].shape) * g.rows * own.digits * source.layout.digits
         self._append(operation, descriptor, words, macs=macs)
 
-    def _channel_base(self, operation: Operation) -> int:
-        return self._channels if operation.coded else self._results
+    def _written_to(self, operation: Operation, outputs: int) -> dict[str, Any]:
+        """What a descriptor says of an operation's outputs."""
+        target = self._places.get(operation.name)
+        return {
+            "raw": target is None,
+            "outputs": outputs,
+            "channel_base": self._results if target is None else self._channels,
+            "output_base": target.base if target else 0,
+            "digits": target.layout.digits if target else 1,
+            "digit_stride": target.layout.stride if target else 0,
+            "join": self._join(operation, outputs) if self._geometry.wide_depth else None,
+        }
 
     def _join(self, operation: Operation, outputs: int) -> Join:
         """Where wide numbers of an operation come from and go to, and what the way does to them."""

@@ -44,10 +44,7 @@ def place_codes(
     written = {INPUT: -1, **{operation.name: n for n, operation in enumerate(operations)}}
     read = {**written, **{operation.source: n for n, operation in enumerate(operations)}}
     tensors = {name: Lifetime(one.words, written[name], read[name]) for name, one in layouts.items()}
-    least = place_tensors(tensors, first=first, depth=0)
-    needed = max(base + tensors[name].words for name, base in least.items())
-    check_fit("act_depth", needed, g)
-    bases = place_tensors(tensors, first=first, depth=g.act_depth)
+    bases, needed = _place(tensors, "act_depth", g, first=first)
     return {name: Placement(base, layouts[name]) for name, base in bases.items()}, needed
 
 
@@ -73,8 +70,13 @@ def place_wide(
                 read[name] = number
     places = {name: WidePlacement(0, types[name].shape, strides[name]) for name in kept}
     tensors = {name: Lifetime(places[name].words, kept[name], read[name]) for name in kept}
-    least = place_tensors(tensors, first=0, depth=0)
-    needed = max((least[name] + tensors[name].words for name in kept), default=0)
-    check_fit("wide_depth", needed, g)
-    bases = place_tensors(tensors, first=0, depth=g.wide_depth)
+    bases, needed = _place(tensors, "wide_depth", g, first=0)
     return {name: replace(place, base=bases[name]) for name, place in places.items()}, needed
+
+
+def _place(tensors: Mapping[str, Lifetime], parameter: str, g: Geometry, *, first: int) -> tuple[dict[str, int], int]:
+    """First words of tensors in the memory of a depth, a parameter of `Geometry`; and how many words would do."""
+    least = place_tensors(tensors, first=first, depth=0)
+    needed = max((base + tensors[name].words for name, base in least.items()), default=0)
+    check_fit(parameter, needed, g)
+    return place_tensors(tensors, first=first, depth=getattr(g, parameter)), needed

@@ -16,7 +16,6 @@ seeds; nothing else depends on them.
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,12 +25,11 @@ from typing import Any
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from placements import place_seeds, print_table, write_table
+from placements import add_options, measure_all, place_seeds, print_table, write_table
 
 from evenstep.gateware.array import PEArray
 from evenstep.gateware.counters.ccu2c import Ecp5Form
 from evenstep.spec import Geometry
-from evenstep_boards.place import NoRoomError
 
 __all__ = ["STRUCTURES", "Design", "Figures", "measure"]
 
@@ -222,27 +220,13 @@ def main() -> int:
         "--size", nargs=5, type=int, action="append", metavar=tuple("RCKWA"), help="default: 4 4 16 2 2 and 8 8 16 2 2"
     )
     parser.add_argument("--structures", nargs="+", choices=STRUCTURES, default=list(STRUCTURES))
-    parser.add_argument("--seeds", type=int, default=3, help="placements of each, of which frequencies are the median")
-    parser.add_argument("--folder", type=Path, default=Path("array-benchmark"), help="where results are kept")
-    parser.add_argument("--document", type=Path, help="page that gets the table of what is finished; measures nothing")
-    parser.add_argument("--quick", action="store_true", help="2 x 2 x 4 of 1 bit, one seed")
+    add_options(parser, folder="array-benchmark", quick="2 x 2 x 4 of 1 bit, one seed")
     arguments = parser.parse_args()
     sizes: Sequence[Sequence[int]] = arguments.size or [(4, 4, 16, 2, 2), (8, 8, 16, 2, 2)]
     if arguments.quick:
         sizes, arguments.seeds = [(2, 2, 4, 1, 1)], 1
     designs = [Design(structure, *size) for size in sizes for structure in arguments.structures]
-    results: dict[Design, Figures] = {}
-    start = time.perf_counter()
-    for number, design in enumerate(designs, 1):
-        try:
-            figures = measure(arguments.folder, design, arguments.seeds, measured=arguments.document is None)
-        except NoRoomError as error:
-            print(error, file=sys.stderr)
-            continue
-        if figures:
-            results[design] = figures
-        if arguments.document is None:
-            print(f"{design.name} ({number}/{len(designs)}, {time.perf_counter() - start:.0f} s)", flush=True)
+    results = measure_all(designs, measure, lambda design: design.name, arguments)
     rows = table(results)
     if arguments.document:
         note = f"LFE5U-85F, speed grade 6. Medians of {arguments.seeds} seeds. Ratios: fewer LUTs, more MHz."

@@ -17,7 +17,6 @@ the ends of carry chains and of constants. Frequencies are medians over seeds; n
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
-from placements import place_seeds, print_table, write_table
+from placements import add_options, measure_all, place_seeds, print_table, write_table
 
 from evenstep.gateware.count import Counter, PlannedCounter, PortableCounter
 from evenstep.gateware.counters.ccu2c import Ecp5Form
@@ -170,10 +169,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=["ecp5", "ice40"])
     parser.add_argument("--structures", nargs="+", choices=STRUCTURES, default=list(STRUCTURES))
-    parser.add_argument("--seeds", type=int, default=3, help="placements of each, of which frequencies are the median")
-    parser.add_argument("--folder", type=Path, default=Path("counters-benchmark"), help="where results are kept")
-    parser.add_argument("--document", type=Path, help="page that gets the table of what is finished; measures nothing")
-    parser.add_argument("--quick", action="store_true", help="4 lanes of 1 bit, ECP5, one seed")
+    add_options(parser, folder="counters-benchmark", quick="4 lanes of 1 bit, ECP5, one seed")
     arguments = parser.parse_args()
     sizes: Sequence[tuple[int, int, int]] = _SIZES
     if arguments.quick:
@@ -184,14 +180,7 @@ def main() -> int:
         for structure in arguments.structures
         for size in sizes
     ]
-    results: dict[Design, Figures] = {}
-    start = time.perf_counter()
-    for number, design in enumerate(designs, 1):
-        figures = measure(arguments.folder, design, arguments.seeds, measured=arguments.document is None)
-        if figures:
-            results[design] = figures
-        if arguments.document is None:
-            print(f"{design.name} ({number}/{len(designs)}, {time.perf_counter() - start:.0f} s)", flush=True)
+    results = measure_all(designs, measure, lambda design: design.name, arguments)
     rows = table(results)
     if arguments.document:
         note = f"ECP5: LFE5U-85F, speed grade 6. iCE40: HX8K. Medians of {arguments.seeds} seeds."

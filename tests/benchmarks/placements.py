@@ -1,20 +1,53 @@
 """What benchmarks of size and speed share: placements that are made once and kept, and tables of them."""
 
+import argparse
 import json
 import shutil
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from amaranth.lib import wiring
 
 from evenstep.files import write_file
 from evenstep.generate import emit_verilog
-from evenstep_boards.place import place_netlist
+from evenstep_boards.place import NoRoomError, place_netlist
 from evenstep_boards.synthesize import synthesize_verilog
 
-__all__ = ["place_seeds", "print_table", "write_table"]
+__all__ = ["add_options", "measure_all", "place_seeds", "print_table", "write_table"]
+
+D = TypeVar("D")
+F = TypeVar("F")
+
+
+def add_options(parser: argparse.ArgumentParser, *, folder: str, quick: str) -> None:
+    """Options that all such benchmarks have: the folder of results, and what ``--quick`` measures."""
+    parser.add_argument("--seeds", type=int, default=3, help="placements of each, of which frequencies are the median")
+    parser.add_argument("--folder", type=Path, default=Path(folder), help="where results are kept")
+    parser.add_argument("--document", type=Path, help="page that gets the table of what is finished; measures nothing")
+    parser.add_argument("--quick", action="store_true", help=quick)
+
+
+def measure_all(
+    designs: Sequence[D], measure: Callable[..., F | None], name: Callable[[D], str], arguments: argparse.Namespace
+) -> dict[D, F]:
+    """Figures of the designs that have any, with progress; what finds no room in a device is named and left out."""
+    results: dict[D, F] = {}
+    start = time.perf_counter()
+    for number, design in enumerate(designs, 1):
+        try:
+            figures = measure(arguments.folder, design, arguments.seeds, measured=arguments.document is None)
+        except NoRoomError as error:
+            print(error, file=sys.stderr)
+            continue
+        if figures is not None:
+            results[design] = figures
+        if arguments.document is None:
+            print(f"{name(design)} ({number}/{len(designs)}, {time.perf_counter() - start:.0f} s)", flush=True)
+    return results
 
 
 def place_seeds(

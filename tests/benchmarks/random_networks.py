@@ -57,6 +57,19 @@ GEOMETRIES = {
         wide_bits=11,
     ),
     "streams": _PICTURES.replace(columns=1, lanes=4, rescale=True, wide_depth=2**13, weight_depth=24, port_bits=32),
+    "neighbours": _PICTURES.replace(rows=4, neighbours=True, rescale=True, wide_depth=2**13),
+    "narrow neighbours": _PICTURES.replace(
+        rows=2,
+        columns=3,
+        lanes=4,
+        neighbours=True,
+        act_bits=1,
+        max_passes=256,
+        rescale=True,
+        wide_depth=2**13,
+        weight_depth=2**6,
+        port_bits=32,
+    ),
     "vectors": Geometry(columns=5, lanes=7, rows=3, max_weight_bits=6, max_passes=64),
     "piecewise": Geometry(
         columns=2, lanes=5, weight_bits=3, act_bits=4, output_bits=4, breakpoints=2, rescale=True, accumulator_bits=30
@@ -108,7 +121,7 @@ def run_case(rig: Rig, case: Case, tally: Tally) -> str:
             return ""
         tally.failed += 1
         return f"refused: {error}"
-    inputs = rng.integers(0, 2**network.input_bits, (geometry.rows, network.inputs))
+    inputs = rng.integers(0, 2**network.input_bits, (geometry.batch, network.inputs))
     if program.external:
         rig.external.write_bytes(program.external)
         rig.transport.cycle_power()  # memories are as files then are

@@ -5,7 +5,8 @@ compiler, and a quarter of an hour. Parameters are random: what is looked at is 
 each layer on an engine of R x C x K = 4 x 16 x 16 lanes, what limits it, and the share of array cycles that do useful
 work, weighted by multiply-accumulates, the first layer apart; of CNV too. With ``--simulate`` the stem, the blocks of
 the first stage and the first one of stride 2 then run in simulation, on a picture for each row: integers are compared
-with the reference, cycles with those predicted. The exit status is 1 if any differ.
+with the reference, cycles with those predicted. The exit status is 1 if any differ. With ``--neighbours`` rows take
+neighbouring lines of one picture instead.
 """
 
 import argparse
@@ -87,7 +88,7 @@ def simulate(program: Program, geometry: Geometry, folder: Path, console: Consol
     (folder / "external.bin").write_bytes(program.external)
     executable = build_engine(folder / f"{manifest.module}.json")
     network = program.network
-    pixels = np.random.default_rng(18).integers(0, 2**network.input_bits, (geometry.rows, network.inputs))
+    pixels = np.random.default_rng(18).integers(0, 2**network.input_bits, (geometry.batch, network.inputs))
     expected = dict(zip((layer.name for layer in network.layers), reference.run(network, pixels), strict=True))
     begun, equal = time.perf_counter(), True
     with EngineClient(VerilatedTransport(executable, external=folder / "external.bin", timeout=3600.0)) as client:
@@ -102,7 +103,7 @@ def simulate(program: Program, geometry: Geometry, folder: Path, console: Consol
             if result.overwritten or not isinstance(result.place, Placement | WidePlacement):
                 continue
             # Wide numbers are many: those of one row are read, and the codes that they become of all.
-            for row in range(1 if isinstance(result.place, WidePlacement) else geometry.rows):
+            for row in range(1 if isinstance(result.place, WidePlacement) else geometry.batch):
                 differing = int((client.integers(result, row) != expected[result.name][row]).sum())
                 console.print(f"{result.name}, row {row}: {differing} of {expected[result.name][row].size} differ")
                 equal &= not differing
@@ -114,22 +115,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=224, help="height and width of the pictures")
     parser.add_argument("--simulate", action="store_true", help="also run the first blocks in simulation")
+    parser.add_argument("--neighbours", action="store_true", help="rows share a picture")
     arguments = parser.parse_args()
+    engine = GEOMETRY.replace(neighbours=arguments.neighbours)
     console = Console(width=120)
     shape = (3, arguments.size, arguments.size)
     whole = lower(quantized("resnet18", "n2uq:2", "n2uq:2", shape=shape, pictures=2, passes=1))
     for network in (whole, lower(quantized("cnv", "n2uq:2", "n2uq:2", shape=(3, 32, 32), pictures=2, passes=1))):
-        program = compile_network(network, GEOMETRY)
+        program = compile_network(network, engine)
         console.print(cycle_table(program))
         first, rest = weighted_use(program)
         console.print(
-            f"{program.cycles:,} cycles for {GEOMETRY.rows} pictures; useful lane cycles, weighted by "
+            f"{program.cycles:,} cycles for {engine.batch} pictures; useful lane cycles, weighted by "
             f"multiply-accumulates: first layer {first:.1%}, all others {rest:.1%}"
         )
     if not arguments.simulate:
         return 0
     # The first layers have few weights: they stream through a memory that is too small for them.
-    geometry = GEOMETRY.replace(weight_depth=1024)
+    geometry = engine.replace(weight_depth=1024)
     program = compile_network(first_layers(whole, _LAST), geometry)
     assert program.external
     with tempfile.TemporaryDirectory() as folder:

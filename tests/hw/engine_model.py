@@ -43,16 +43,19 @@ class _Engine:
         self.thresholds = np.array(program.images[Region.THRESHOLDS], np.int64).reshape(-1, 2**g.output_bits)
         self.constants = _fields(program.images.get(Region.CONSTANTS, []), 32 * max(1, g.constant_words), 32)
         self.knees = _fields(program.images.get(Region.KNEES, []), 32 * 7, 32).astype(np.int64)
-        self.wide = np.full(max(1, g.wide_depth), _UNWRITTEN)
-        self.activations = np.full((2 ** (g.act_depth - 1).bit_length(), g.lanes), -1)  # not written yet
+        # Rows that are neighbours have a bank each; of others, which do not know of each other, one is looked at.
+        self.rows = g.rows if g.neighbours else 1
+        self.wide = np.full((self.rows, max(1, g.wide_depth)), _UNWRITTEN)
+        self.activations = np.full((self.rows, 2 ** (g.act_depth - 1).bit_length(), g.lanes), -1)  # not written yet
         image = _fields(program.images[Region.ACTIVATIONS], g.act_word_bits, g.act_bits)
-        self.activations[: len(image)] = image
+        self.activations[:, : len(image)] = image
 
     def run(self, inputs: np.ndarray) -> list[np.ndarray]:
         layout, bits = self.input.layout, self.geometry.act_bits
         codes = np.asarray(inputs, np.int64).reshape(layout.channels, *layout.size).transpose(1, 2, 0)
+        lines = _Lines(layout.banks.interleave, layout.size[1] * -(-layout.channels // layout.lanes))
         for digit in range(layout.digits):
-            self._write(codes >> digit * bits, self.input.base + digit * layout.stride)
+            self._write(codes >> digit * bits, self.input.base + digit * layout.stride, lines)
         results = []
         address = 0
         for layer in self.layers:
@@ -65,8 +68,9 @@ class _Engine:
                 parts.append(made)
             if not layer.results:
                 continue
-            kept, others = ([part[n] for part in parts if part[n] is not None] for n in range(2))
-            channels = layer.shape[0]
+            # Rows may have taken lines below the last.
+            channels, height = layer.shape[0], (*layer.shape, 1)[1]
+            kept, others = ([part[n][:, :height] for part in parts if part[n] is not None] for n in range(2))
             # Outputs beyond those of the layer fill a word up: with nothing.
             assert not any(one[channels:].any() for one in others[-1:] if len(parts) == 1)
             results += [np.concatenate(one)[:channels].reshape(layer.shape) for one in (kept, others) if one]
@@ -93,29 +97,38 @@ class _Engine:
     def _layer(self, address: int) -> tuple[int, np.ndarray | None, np.ndarray | None]:
         """Address of the next descriptor, wide numbers that are kept, and other results, (channels, height, width)."""
         header = self.words[address : (address := address + HEADER_WORDS)]
-        window = _Walk()
+        window, lines, join = _Walk(rows=self.rows), _Lines(), _Join()
         if self.geometry.convolution:
-            window = _Walk.decode(self.words[address : (address := address + WINDOW_WORDS)])
-        join = _Join()
+            window = _Walk.decode(self.words[address : (address := address + WINDOW_WORDS)], self.rows)
+        if self.rows > 1:
+            window = window.turned(self.words[address])
+            lines = _Lines.decode(self.words[address + 1])
+            address += 2
         if self.geometry.wide_depth:
             join = _Join.decode(self.words[address : (address := address + 4)])
+        if self.geometry.wide_depth and self.rows > 1:
+            join = replace(join, lines=_Lines.decode(self.words[address]))
+            address += 1
         end = address + 2 * ((header[0] >> 16 & 0xFF) + 1)
         passes = list(zip(self.words[address:end:2], self.words[address + 1 : end : 2], strict=True))
-        height, width = window.size
+        # Positions as rows take them: those of a line, then as many lines further as there are rows.
+        height, width = window.size[0] * self.rows, window.size[1]
         places = [window.at(y, x) for y in range(height) for x in range(width)]
         if header[0] & 0xF == 2:
             codes = np.array([self._maxima(header, passes, place) for place in places])
-            return end, None, self._write_codes(codes, header, window.size)
+            return end, None, self._write_codes(codes, header, (height, width), lines)
         if header[0] & 0xF == 4:
             rows = [self._scanned(header, passes, join, place) for place in places]
         else:
             rows = [self._outputs(header, passes, place) for place in places]
-            rows = self._joined(rows, join)
+            rows = self._joined(rows, join, width)
         values = np.array(rows)
         if join.keeps:
             step = values.shape[1] + join.write_skip
             for number, row in enumerate(_wrap(values, self.geometry.wide_bits)):
-                self.wide[join.kept + number * step : join.kept + number * step + len(row)] = row
+                bank, place = join.lines.place(number // width, self.rows, width * step)
+                place += join.kept + number % width * step
+                self.wide[bank, place : place + len(row)] = row
         kept = values.reshape(height, width, -1).transpose(2, 0, 1) if join.keeps else None
         if header[0] >> 4 & 1:
             return end, kept, None if join.keeps else values.reshape(height, width, -1).transpose(2, 0, 1)
@@ -123,24 +136,26 @@ class _Engine:
         own = self.thresholds[channel : channel + header[3]]
         codes = (values[:, :, None] >= _wrap(own[:, :-1], self.geometry.result_bits)).sum(axis=2)
         codes = np.where(own[:, -1] & 1, 2**self.geometry.output_bits - 1 - codes, codes)
-        return end, kept, self._write_codes(codes, header, window.size)
+        return end, kept, self._write_codes(codes, header, (height, width), lines)
 
-    def _write_codes(self, codes: np.ndarray, header: list[int], size: tuple[int, int]) -> np.ndarray:
+    def _write_codes(self, codes: np.ndarray, header: list[int], size: tuple[int, int], lines: "_Lines") -> np.ndarray:
         codes = codes.reshape(*size, -1)
         for digit in range(header[0] >> 8 & 0xF):
             stride = header[8] & 0xFFFFF
-            self._write(codes >> digit * self.geometry.act_bits, header[7] + digit * stride, header[8] >> 20)
+            self._write(codes >> digit * self.geometry.act_bits, header[7] + digit * stride, lines, header[8] >> 20)
         return codes.transpose(2, 0, 1)
 
-    def _joined(self, rows: list[np.ndarray], join: "_Join") -> list[np.ndarray]:
-        joined, address = [], join.shortcut
-        for row in rows:
+    def _joined(self, rows: list[np.ndarray], join: "_Join", width: int) -> list[np.ndarray]:
+        joined = []
+        for number, row in enumerate(rows):
             if not join.joins:
                 joined.append(self._bent(row, join))
                 continue
-            shortcut = self._wide_at(np.arange(address, address + len(row)))
+            line, step = number // width, len(row) + join.read_skip
+            address = join.shortcut + (line // self.rows * width + number % width) * step
+            bank = np.full(len(row), line % self.rows)
+            shortcut = self._wide_at(bank, np.arange(address, address + len(row)))
             joined.append(_clip(row + self._bent(shortcut, join), join.sum_bits))
-            address += len(row) + join.read_skip
         return joined
 
     def _scanned(self, header: list[int], passes: list[tuple[int, int]], join: "_Join", walk: "_Walk") -> np.ndarray:
@@ -148,14 +163,14 @@ class _Engine:
         steps, values = (second >> 20) + 1, []
         for tile in range(header[3]):
             at = walk.turn(tile)
-            addresses, inside = at.addresses(first, steps), at.inside(steps)
-            read = np.where(inside, self._wide_at(addresses % len(self.wide), inside), 0)
+            (bank, addresses), inside = at.addresses(first, steps), at.inside(steps)
+            read = np.where(inside, self._wide_at(bank, addresses % self.wide.shape[1], inside), 0)
             bent = np.array([self._bent(np.array([one]), join, tile)[0] for one in read])[inside]
             values.append((bent.max() if len(bent) else -(2**31)) if join.largest else bent.sum())
         return np.array(values)
 
-    def _wide_at(self, addresses: np.ndarray, inside: np.ndarray | bool = True) -> np.ndarray:
-        read = self.wide[addresses]
+    def _wide_at(self, bank: np.ndarray, addresses: np.ndarray, inside: np.ndarray | bool = True) -> np.ndarray:
+        read = self.wide[bank, addresses]
         # Outputs that nobody reads read what nobody may have written.
         return np.where((read == _UNWRITTEN) | ~np.asarray(inside), 0, read)
 
@@ -215,10 +230,13 @@ class _Engine:
     def _operands(self, first: int, second: int, walk: "_Walk") -> np.ndarray:
         """Words of a pass, shape (steps, lanes)."""
         steps = (second >> 20) + 1
-        addresses = np.zeros(steps, np.int64) if first >> 29 & 1 else walk.addresses(first, steps)
-        acts = self.activations[addresses % len(self.activations)]
-        assert acts.min() >= 0, "A step reads activations that nothing has written"
-        return acts
+        bank, addresses = walk.addresses(first, steps)
+        if first >> 29 & 1:
+            addresses = np.zeros(steps, np.int64)
+        acts = self.activations[bank, addresses % self.activations.shape[1]]
+        # Rows beyond the last line of positions, whose outputs nobody reads, may find anything in its pictures.
+        assert acts.min() >= 0 or walk.row, "A step reads activations that nothing has written"
+        return np.maximum(acts, 0)
 
     def _rescale(self, values: np.ndarray, constants: np.ndarray, shift: int, bits: int) -> np.ndarray:
         top = (1 << bits - 1) - 1
@@ -230,19 +248,39 @@ class _Engine:
             moved.append(min(max(total >> shift, -top - 1), top))
         return np.array(moved)
 
-    def _write(self, codes: np.ndarray, base: int, skip: int = 0) -> None:
+    def _write(self, codes: np.ndarray, base: int, lines: "_Lines", skip: int = 0) -> None:
         """Write the lowest digit of codes of shape (height, width, channels)."""
         g = self.geometry
         own = codes & (1 << g.act_bits) - 1
-        pixels = np.pad(own, ((0, 0), (0, 0), (0, -own.shape[2] % g.lanes))).reshape(own.shape[0] * own.shape[1], -1)
-        words = pixels.shape[1] // g.lanes
-        for number, pixel in enumerate(pixels):
-            place = base + number * (words + skip)
-            self.activations[place : place + words] = pixel.reshape(-1, g.lanes)
+        pixels = np.pad(own, ((0, 0), (0, 0), (0, -own.shape[2] % g.lanes)))
+        words = pixels.shape[2] // g.lanes
+        for number, line in enumerate(pixels):
+            bank, start = lines.place(number, self.rows, len(line) * (words + skip))
+            for column, pixel in enumerate(line):
+                place = base + start + column * (words + skip)
+                self.activations[bank, place : place + words] = pixel.reshape(-1, g.lanes)
 
 
 def _clip(values: np.ndarray, bits: int) -> np.ndarray:
     return np.clip(values, -(1 << bits - 1), (1 << bits - 1) - 1)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Where lines lie that are written; the defaults are those of an engine with a picture for each row."""
+
+    interleave: int = 1
+    words: int | None = None
+
+    @classmethod
+    def decode(cls, word: int) -> "_Lines":
+        return cls(word >> 20, word & 0xFFFFF)
+
+    def place(self, line: int, rows: int, words: int) -> tuple[int, int]:
+        """Bank of a line, and the words before it there; `words` are those that a line seems to have."""
+        assert self.words in (None, words)
+        turns, among = divmod(line, self.interleave)
+        return turns % rows, (turns // rows * self.interleave + among) * words
 
 
 @dataclass(frozen=True)
@@ -261,6 +299,7 @@ class _Join:
     kept: int = 0
     write_skip: int = 0
     knee_base: int = 0
+    lines: _Lines = _Lines()
 
     @classmethod
     def decode(cls, words: list[int]) -> "_Join":
@@ -287,9 +326,12 @@ class _Walk:
     tile_words: int = 0
     padding_base: int = 0
     offset: int = 0
+    rows: int = 1
+    row: int = 0
+    turn_word: int = 1 << 16
 
     @classmethod
-    def decode(cls, words: list[int]) -> "_Walk":
+    def decode(cls, words: list[int], rows: int) -> "_Walk":
         def pair(word: int) -> tuple[int, int]:
             return (word >> 12 & 0xFFF) + 1, (word & 0xFFF) + 1
 
@@ -308,24 +350,39 @@ class _Walk:
             position_words=(words[8], words[7]),
             tile_words=words[9] & 0xFFF,
             padding_base=words[9] >> 12,
+            rows=rows,
         )
+
+    def turned(self, word: int) -> "_Walk":
+        return replace(self, turn_word=word)
 
     def at(self, line: int, column: int) -> "_Walk":
         (down, across), (y, x) = self.stride, self.corner
-        offset = line * self.position_words[0] + column * self.position_words[1]
-        return replace(self, corner=(y + line * down, x + column * across), offset=offset)
+        offset = line // self.rows * self.position_words[0] + column * self.position_words[1]
+        row = line % self.rows
+        return replace(self, corner=(y + line * down, x + column * across), offset=offset, row=row)
 
     def turn(self, tile: int) -> "_Walk":
         moved = tile // self.every * self.tile_words
         return replace(self, offset=self.offset + moved, padding_base=self.padding_base + moved)
 
-    def addresses(self, first: int, steps: int) -> np.ndarray:
+    def addresses(self, first: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Banks and words."""
         word = np.arange(steps)
         place, word = word // self.words, word % self.words
         row, column = place // self.width, place % self.width
         inside = self.inside(steps)
         offset = self.offset + row * self.place_words[0] + column * self.place_words[1]
-        return np.where(inside, (first & 0xFFFFF) + offset, self.padding_base + (first >> 20 & 0x1FF)) + word
+        bank, place, banks, places = (self.turn_word >> shift & 0xF for shift in (0, 4, 8, 12))
+        # Down a window, what lines do not fill of those that share a bank goes to the next, and beyond the last bank
+        # a round begins, of as many lines as share a bank.
+        interleave = self.turn_word >> 16
+        moved = place + row * places
+        turns = bank + row * banks + moved // interleave + self.row
+        if self.rows > 1:
+            offset = offset + (turns // self.rows - moved // interleave) * self.position_words[0]
+        address = np.where(inside, (first & 0xFFFFF) + offset, self.padding_base + (first >> 20 & 0x1FF)) + word
+        return turns % self.rows, address
 
     def inside(self, steps: int) -> np.ndarray:
         place = np.arange(steps) // self.words

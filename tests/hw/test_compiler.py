@@ -104,17 +104,17 @@ def test_small_activation_memory_is_reused() -> None:
 def test_layout_round_trip() -> None:
     codes = np.arange(23) * 11 % 256
     layout = Layout((23,), 4, 5, 2)
-    words = layout.pack(codes)
+    (words,) = layout.pack(codes)
     assert len(words) == layout.words == 4 * 5
-    np.testing.assert_array_equal(layout.unpack(words), codes)
+    np.testing.assert_array_equal(layout.unpack([words]), codes)
     # Seven channels of two lines of three pixels: line by line, two words a pixel, digit by digit.
     codes = np.arange(42).reshape(7, 2, 3)
     layout = Layout((7, 2, 3), 3, 4, 2)
-    words = layout.pack(codes)
+    (words,) = layout.pack(codes)
     assert len(words) == layout.words == 3 * 2 * 3 * 2
     assert words[2 * 4] == sum((int(codes[lane, 1, 1]) & 3) << 2 * lane for lane in range(4))
     assert words[12 + 2 * 4 + 1] == sum((int(codes[4 + lane, 1, 1]) >> 2 & 3) << 2 * lane for lane in range(3))
-    np.testing.assert_array_equal(layout.unpack(words), codes)
+    np.testing.assert_array_equal(layout.unpack([words]), codes)
     weights = weight_words([[[1, 2, 3], [0, 1, 2]]], columns=2, lanes=2, lane_bits=2)
     assert weights == [0b01_00_10_01, 0b00_10_00_11]
     digits = weight_words([[[1, 2, 3]], [[7, 5, 4]]], columns=1, lanes=2, lane_bits=3)
@@ -157,5 +157,5 @@ def test_client_refuses_foreign_engines_and_wrong_inputs() -> None:
             client.run(np.array([0, 1, 2, 3, 4, 0]))
         with pytest.raises(ValueError, match=r"\AInput must be 6 integer codes, not int64 of shape \(5,\)"):
             client.run(np.zeros(5, int))
-        with pytest.raises(ValueError, match=r"\AInput vectors must be from 1 to the engine's 1 rows, not 2"):
+        with pytest.raises(ValueError, match=r"\AInput vectors must be from 1 to the 1 of a run, not 2"):
             client.run(np.zeros((2, 6), int))

@@ -31,6 +31,10 @@ GEOMETRIES = {
         columns=3, weight_bits=1, act_bits=1, output_bits=3, max_weight_bits=4, max_passes=256, weight_depth=512
     ).replace(port_bits=64, max_weight_bits=4),
     "narrow shortcuts": GEOMETRY.replace(columns=3, lanes=5, rescale=True, wide_depth=2**14, wide_bits=9),
+    "neighbours": GEOMETRY.replace(rows=4, neighbours=True, rescale=True, wide_depth=2**14),
+    "narrow neighbours": GEOMETRY.replace(
+        rows=2, neighbours=True, columns=3, lanes=5, rescale=True, wide_depth=2**14, weight_depth=512, port_bits=64
+    ),
     "shortcuts of bit-serial layers": GEOMETRY.replace(
         weight_bits=1, act_bits=1, output_bits=3, max_weight_bits=5, max_passes=256, rescale=True, wide_depth=2**14
     ),

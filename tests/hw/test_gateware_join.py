@@ -81,6 +81,7 @@ def simulate(dut: Joiner, join: Join, items: list, memory: np.ndarray, *, scans:
                 if scans:
                     reading = item["address"]
             ctx.set(dut.o.ready, free())
+            ctx.set(dut.write.ready, free())
             ctx.set(dut.read_data, packed(memory[:, reading], GEOMETRY.wide_bits))
             enable, address = ctx.get(dut.read_enable), ctx.get(dut.read_address)
             if waiting and ctx.get(port.ready):
@@ -89,8 +90,9 @@ def simulate(dut: Joiner, join: Join, items: list, memory: np.ndarray, *, scans:
             if ctx.get(dut.o.valid) and ctx.get(dut.o.ready):
                 values = [ctx.get(dut.o.payload.values.word_select(r, 32).as_signed()) for r in range(GEOMETRY.rows)]
                 left.append((cycle, ctx.get(dut.o.payload.channel), ctx.get(dut.o.payload.last), values))
-                if ctx.get(dut.write_enable):
-                    kept[ctx.get(dut.write_address)] = values
+            if ctx.get(dut.write.valid) and ctx.get(dut.write.ready):
+                assert ctx.get(dut.o.valid) and ctx.get(dut.o.ready)
+                kept[ctx.get(dut.write.payload.offset)] = ctx.get(dut.write.payload.words)
             if enable and not scans:
                 reading = address
             await ctx.tick()
@@ -139,7 +141,7 @@ def test_values_and_shortcuts(way: str, seed: int | None) -> None:
         at, expected = divmod(number, CHANNELS)
         assert (channel, last) == (expected, expected == CHANNELS - 1)
         assert found == wanted[:, channel, at, 0].tolist(), (at, channel)
-        assert kept[90 + at * (CHANNELS + 2) + channel] == found
+        assert kept[90 + at * (CHANNELS + 2) + channel] == packed(np.array(found), GEOMETRY.wide_bits)
     if seed is None:
         assert [one[0] - start for one, start in zip(left, taken, strict=True)] == [dut.latency] * len(items)
 

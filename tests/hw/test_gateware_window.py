@@ -10,6 +10,7 @@ from amaranth.sim import Simulator
 from evenstep.gateware.pool import Pooler
 from evenstep.gateware.window import WindowWalker
 from evenstep.spec import Geometry
+from evenstep.spec.banks import LineBanks
 from evenstep.spec.window import Window
 
 WINDOWS = {
@@ -33,6 +34,38 @@ WINDOWS = {
         tile_words=1,
         tile_every=2,
     ),
+    "neighbours": Window(
+        words=2, pixel_words=2, kernel=(5, 3), padding=(2, 1), input_size=(9, 4), output_size=(9, 4), banks=LineBanks(4)
+    ),
+    "dilated neighbours": Window(
+        words=1,
+        kernel=(4, 2),
+        dilation=(5, 2),
+        padding=(7, 0),
+        input_size=(21, 4),
+        output_size=(13, 2),
+        banks=LineBanks(2),
+    ),
+    "strided neighbours": Window(
+        words=1,
+        kernel=(7, 1),
+        stride=(2, 3),
+        padding=(3, 0),
+        input_size=(23, 4),
+        output_size=(11, 2),
+        banks=LineBanks(4, 2),
+    ),
+    "long strides": Window(
+        words=1,
+        kernel=(3, 2),
+        stride=(4, 1),
+        dilation=(7, 1),
+        padding=(9, 0),
+        input_size=(40, 3),
+        output_size=(9, 2),
+        banks=LineBanks(4, 4),
+    ),
+    "lines of a picture": Window(words=3, kernel=(11, 1), input_size=(11, 1), banks=LineBanks(8, 4)),
 }
 
 
@@ -56,18 +89,27 @@ def load(ctx, walker: WindowWalker, window: Window):
 def test_walker(name: str) -> None:
     """Every word of every pass, tile and position, with pauses; twice, with another window between."""
     window, bits, passes, tiles = WINDOWS[name], 12, 2, 4
-    walker = WindowWalker(address_bits=bits)
+    rows = window.banks.banks
+    # Where there is but one line of positions, only the first row's may lie as they like.
+    taken = range(rows if window.output_size[0] > 1 else 1)
+    walker = WindowWalker(address_bits=bits, rows=rows)
     rng = np.random.default_rng(1)
 
     async def check(ctx) -> None:
-        height, width = window.output_size
+        height, width = window.lines, window.output_size[1]
         for line, column, tile, number in itertools.product(range(height), range(width), range(tiles), range(passes)):
-            words, inside = window.steps(line, column, tile)
-            for step, (word, within) in enumerate(zip(words.tolist(), inside.tolist(), strict=True)):
-                assert ctx.get(walker.inside) == within
-                assert ctx.get(walker.offset if within else walker.padding) == word % 2**bits
+            golden = [window.steps(line, column, tile, row) for row in taken]
+            for step in range(len(golden[0][0])):
+                for row, (words, inside, banks) in enumerate(golden):
+                    assert ctx.get(walker.inside) >> row & 1 == inside[step]
+                    word = ctx.get(walker.offset if inside[step] else walker.padding)
+                    if rows > 1:
+                        first = ctx.get(walker.bank)
+                        assert banks[step] == (first + row) % rows
+                        word += ctx.get(walker.round) * int(banks[step] < first and inside[step])
+                    assert word % 2**bits == words[step] % 2**bits
                 assert ctx.get(walker.last_position) == ((line, column) == (height - 1, width - 1))
-                end_pass = step == len(words) - 1
+                end_pass = step == len(golden[0][0]) - 1
                 end_tile = end_pass and number == passes - 1
                 ctx.set(walker.end_pass, end_pass)
                 ctx.set(walker.end_tile, end_tile)
@@ -83,7 +125,7 @@ def test_walker(name: str) -> None:
         for other in (WINDOWS["picture"], WINDOWS["padded"]):
             await load(ctx, walker, window)
             await check(ctx)
-            await load(ctx, walker, other)
+            await load(ctx, walker, replace(other, banks=LineBanks(rows)))
 
     simulator = Simulator(walker)
     simulator.add_clock(1e-6)
@@ -95,7 +137,12 @@ def test_walker(name: str) -> None:
     ("changes", "message"),
     [
         ({"words": 4097}, "Words of a place must be an integer from 1 to 4096, not 4097"),
-        ({"kernel": (17, 1)}, "Window's kernel must be an integer from 1 to 16, not 17"),
+        ({"kernel": (1, 17)}, "Width of a window must be an integer from 1 to 16, not 17"),
+        ({"kernel": (4097, 1)}, "Height of a window must be an integer from 1 to 4096, not 4097"),
+        (
+            {"output_size": (2, 1), "stride": (3, 1), "banks": LineBanks(4, 2)},
+            "Window's stride down must be the 2 lines that banks interleave, not 3",
+        ),
         ({"stride": (1, 17)}, "Window's stride must be an integer from 1 to 16, not 17"),
         ({"padding": (0, 256)}, "Window's padding must be an integer from 0 to 255, not 256"),
         ({"input_size": (4097, 1)}, "Height and width of a picture must be an integer from 1 to 4096, not 4097"),
@@ -131,6 +178,7 @@ def test_pooler() -> None:
                 ctx.set(pooler.acts, sum(code << 3 * lane for lane, code in enumerate(row)))
                 await ctx.tick()
                 assert ctx.get(pooler.o.valid) == (step == steps - 1)
+                ctx.set(pooler.o.ready, 1)
                 if step < steps - 1 and rng.random() < 0.5:
                     ctx.set(pooler.valid, 0)
                     await ctx.tick()

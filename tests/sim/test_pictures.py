@@ -20,8 +20,9 @@ from tests.golden.brevitas_models import SHAPE, convolutional, export, trained
 from tests.golden.networks import quantized
 
 GEOMETRY = Geometry(
-    rows=2,
+    rows=4,
     columns=8,
+    neighbours=True,
     lanes=16,
     convolution=True,
     rescale=True,

@@ -31,16 +31,17 @@ class Arrangement:
         Lanes that an output can meet activations in.
     window : Window
         How to walk over the picture; `padding_base` is for the caller.
+    steps : int
+        Words that an output takes in.
+    pass_steps : int
+        Most of them that a pass takes.
     """
 
     flat: Dense
     live: int
     window: Window
-
-    @property
-    def steps(self) -> int:
-        """Words that an output takes in."""
-        return self.window.words * self.window.places
+    steps: int
+    pass_steps: int = MAX_PASS_STEPS
 
 
 def arrange_weights(layer: Dense | Conv, source: Layout, geometry: Geometry) -> Arrangement:
@@ -53,15 +54,37 @@ def arrange_weights(layer: Dense | Conv, source: Layout, geometry: Geometry) -> 
     """
     if isinstance(layer, Conv):
         return _arrange_conv(layer, source, geometry)
-    codes = layer.codes
-    if source.size != (1, 1):
-        # What a vector has channel by channel, memory has pixel by pixel.
-        codes = codes.reshape(layer.outputs, source.channels, -1).transpose(0, 2, 1)
-        missing = -source.channels % source.lanes
-        codes = np.pad(codes, ((0, 0), (0, 0), (0, missing)), constant_values=_fill(layer.encoding))
-        codes = codes.reshape(layer.outputs, -1)
-    window = Window(words=min(source.stride, MAX_WINDOW_WORDS), pixel_words=source.pixel_words)
-    return Arrangement(replace(layer, codes=codes), layer.inputs, window)
+    if source.size == (1, 1):
+        words = source.pixel_words
+        window = Window(words=min(words, MAX_WINDOW_WORDS), pixel_words=words, banks=source.banks)
+        return Arrangement(layer, layer.inputs, window, words)
+    return _arrange_picture(layer, source)
+
+
+def _arrange_picture(layer: Dense, source: Layout) -> Arrangement:
+    """A fully connected layer on a picture: a window as large, each of whose places is a line."""
+    # What a vector has channel by channel, memory has pixel by pixel.
+    codes = layer.codes.reshape(layer.outputs, source.channels, -1).transpose(0, 2, 1)
+    missing = -source.channels % source.lanes
+    codes = np.pad(codes, ((0, 0), (0, 0), (0, missing)), constant_values=_fill(layer.encoding))
+    flat = replace(layer, codes=codes.reshape(layer.outputs, -1))
+    height = source.size[0]
+    window = Window(
+        words=source.line_words,
+        pixel_words=source.line_words,
+        kernel=(height, 1),
+        input_size=(height, 1),
+        banks=source.banks,
+    )
+    # Passes begin where lines begin a round over all banks, so that each begins in the first.
+    round_steps = source.line_words * source.banks.banks * source.banks.interleave
+    if height > 1 and round_steps > MAX_PASS_STEPS:
+        raise ValueError(
+            f"{layer.name} takes pictures with {round_steps} words in as many lines as go round all banks, more than "
+            f"the {MAX_PASS_STEPS} of a pass: generate it with more --lanes"
+        )
+    pass_steps = MAX_PASS_STEPS // round_steps * round_steps or MAX_PASS_STEPS
+    return Arrangement(flat, layer.inputs, window, height * source.line_words, pass_steps)
 
 
 def pool_window(layer: MaxPool, source: Layout) -> Window:
@@ -75,12 +98,13 @@ def pool_window(layer: MaxPool, source: Layout) -> Window:
         input_size=source.size,
         output_size=layer.output_shape(source.shape)[1:],  # type: ignore[arg-type]
         tile_words=1,
+        banks=source.banks,
     )
 
 
 def scan_window(pool: MaxPool | SumPool | None, source: WidePlacement) -> Window:
     """Window of a scan of wide numbers: its tiles are the channels."""
-    size = (source.shape[1], source.shape[2]) if len(source.shape) == 3 else (1, 1)
+    size = source.size
     return Window(
         words=1,
         pixel_words=source.stride,
@@ -90,6 +114,7 @@ def scan_window(pool: MaxPool | SumPool | None, source: WidePlacement) -> Window
         input_size=size,
         output_size=pool.output_shape(source.shape)[1:] if pool else size,  # type: ignore[arg-type]
         tile_words=1,
+        banks=source.banks,
     )
 
 
@@ -129,8 +154,10 @@ def _arrange_conv(layer: Conv, source: Layout, g: Geometry) -> Arrangement:
         output_size=layer.output_shape(source.shape)[1:],  # type: ignore[arg-type]
         tile_words=tile_words,
         tile_every=tile_every,
+        banks=source.banks,
     )
-    return Arrangement(flat, layer.kernel[0] * layer.kernel[1] * min(words * g.lanes, layer.inputs), window)
+    live = window.places * min(words * g.lanes, layer.inputs)
+    return Arrangement(flat, live, window, words * window.places)
 
 
 def _with_zero(layer: Conv) -> tuple[np.ndarray, Encoding | PiecewiseEncoding]:

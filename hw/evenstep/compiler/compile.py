@@ -9,8 +9,10 @@ import numpy as np
 from evenstep.compiler.arrange import Arrangement, arrange_weights, pool_window, scan_window
 from evenstep.compiler.checks import check_codes, check_fit, check_sums
 from evenstep.compiler.constants import constant_words, knee_words
+from evenstep.compiler.cycles import kept_steps
 from evenstep.compiler.layout import host_image, weight_words
 from evenstep.compiler.loads import external_words
+from evenstep.compiler.neighbours import share_lines
 from evenstep.compiler.operations import Operation, Scan, engine_operations
 from evenstep.compiler.padding import Padding
 from evenstep.compiler.places import code_layouts, count_outputs, place_codes, place_wide
@@ -27,7 +29,6 @@ from evenstep.spec.network import INPUT, Network
 from evenstep.spec.pool import MaxPool
 from evenstep.spec.program import (
     END_WORD,
-    MAX_PASS_STEPS,
     LayerDescriptor,
     Opcode,
     PassDescriptor,
@@ -64,6 +65,8 @@ def compile_network(
         would mend it.
     """
     operations, types = engine_operations(network, geometry)
+    if geometry.neighbours:
+        operations, types = share_lines(operations, types, geometry)
     compiler = _Compiler(network, operations, types, geometry)
     for operation in operations:
         compiler.add(operation)
@@ -119,13 +122,14 @@ class _Compiler:
             outputs=source.layout.channels,
             weight_base=0,
             tile_stride=0,
+            **self._lines(operation),
             channel_base=0,
             output_base=self._places[operation.name].base,
             digits=1,
             digit_stride=0,
             passes=(PassDescriptor(act, 0, window.places, shift=False, count=False),),
             window=window,
-            join=Join() if self._geometry.wide_depth else None,
+            join=Join(banks=self._geometry.banks()) if self._geometry.wide_depth else None,
             opcode=Opcode.MAXIMUM,
         )
         self._append(operation, descriptor)
@@ -133,6 +137,11 @@ class _Compiler:
     def _add_scan(self, operation: Operation, scan: Scan) -> None:
         source, outputs = self._wide[operation.source], self._outputs(operation)
         window = scan_window(scan.pool, source)
+        if operation.kept is not None and (turns := self._wide[operation.kept].banks.interleave) > window.places:
+            raise ValueError(
+                f"{scan.name} gives numbers faster than {turns} lines that share a bank can be kept, on this engine "
+                "whose rows are neighbours: generate it with --no-neighbours"
+            )
         descriptor = LayerDescriptor(
             **self._written_to(operation, outputs),
             doubled=False,
@@ -155,7 +164,7 @@ class _Compiler:
         largest = check_sums(layer, own, g)
         self._accumulator_bits = max(self._accumulator_bits, largest.bit_length())
         window = replace(arrangement.window, padding_base=self._padding.base(operation.name))
-        steps = source.layout.stride if isinstance(layer, Dense) else arrangement.steps
+        steps = arrangement.steps
         outputs = self._outputs(operation)
         descriptor = LayerDescriptor(
             **self._written_to(operation, outputs),
@@ -164,7 +173,7 @@ class _Compiler:
             tiles=-(-outputs // g.columns),
             weight_base=0,
             tile_stride=own.digits * steps,
-            passes=self._passes(operation, own.digits, source, window, steps),
+            passes=self._passes(operation, own.digits, source, arrangement),
             combined=own.factors is not None,
             rescale=(operation.rescale.shift, operation.rescale.bits) if operation.rescale else None,
             constant_base=len(self._constants),
@@ -177,7 +186,7 @@ class _Compiler:
         constants = constant_words(arrangement.flat, own, operation.rescale, g)
         self._constants += constants + constants[-1:] * surplus
         self._add_constants(operation, outputs)
-        macs = layer.macs(self._types[operation.source].shape) * g.rows * own.digits * source.layout.digits
+        macs = layer.macs(self._types[operation.source].shape) * g.batch * own.digits * source.layout.digits
         self._append(operation, descriptor, words, macs=macs)
 
     def _written_to(self, operation: Operation, outputs: int) -> dict[str, Any]:
@@ -191,17 +200,26 @@ class _Compiler:
             "digits": target.layout.digits if target else 1,
             "digit_stride": target.layout.stride if target else 0,
             "join": self._join(operation, outputs) if self._geometry.wide_depth else None,
+            **self._lines(operation),
         }
+
+    def _lines(self, operation: Operation) -> dict[str, Any]:
+        """What a descriptor says of the lines of an operation's codes."""
+        layout = self._layouts.get(operation.name)
+        if layout is None:
+            return {"banks": self._geometry.banks()}
+        return {"banks": layout.banks, "line_words": layout.line_words}
 
     def _join(self, operation: Operation, outputs: int) -> Join:
         """Where wide numbers of an operation come from and go to, and what the way does to them."""
-        join, bend = Join(), operation.bend
+        join, bend = Join(banks=self._geometry.banks()), operation.bend
         if operation.add is not None and operation.shortcut is not None:
             place = self._wide[operation.shortcut]
-            join = Join(shortcut=place.base, read_skip=place.stride - outputs, sum_bits=operation.add.bits)
+            join = replace(join, shortcut=place.base, read_skip=place.stride - outputs, sum_bits=operation.add.bits)
         if operation.kept is not None:
             place = self._wide[operation.kept]
             join = replace(join, kept=place.base, write_skip=place.stride - outputs)
+            join = replace(join, banks=place.banks, line_words=place.size[1] * place.stride)
         if bend is not None:
             join = replace(join, knee_base=len(self._knees), shift=bend.shift, bits=bend.bits)
         return replace(join, largest=isinstance(operation.layer, Scan) and isinstance(operation.layer.pool, MaxPool))
@@ -218,10 +236,13 @@ class _Compiler:
             self._results += outputs
 
     def _passes(
-        self, operation: Operation, weight_digits: int, source: Placement, window: Window, steps: int
+        self, operation: Operation, weight_digits: int, source: Placement, arrangement: Arrangement
     ) -> tuple[PassDescriptor, ...]:
         """Passes of a layer's tile, digit products from the heaviest to the lightest."""
-        g, layout = self._geometry, source.layout
+        g, layout, steps = self._geometry, source.layout, arrangement.steps
+        most, origin = arrangement.pass_steps, arrangement.window.origin
+        # Only a picture of several lines has several banks' lines one after the other.
+        banks = layout.banks.banks if layout.size[0] > 1 else 1
         products = horner_passes(
             weight_digits=weight_digits,
             act_digits=layout.digits,
@@ -233,18 +254,22 @@ class _Compiler:
         for product in products:
             for _ in range(product.shifts - 1):
                 passes.append(PassDescriptor(0, 0, 1, shift=True, count=False, blank=True))
-            for start in range(0, steps, MAX_PASS_STEPS):
-                act = source.base + product.act_digit * layout.stride + start + window.origin
+            for start in range(0, steps, most):
+                act = source.base + product.act_digit * layout.stride + start // banks + origin
                 passes.append(
                     PassDescriptor(
                         act % _ADDRESSES,
                         product.weight_digit * steps + start,
-                        min(MAX_PASS_STEPS, steps - start),
+                        min(most, steps - start),
                         shift=product.shifts > 0 and start == 0,
                         count=product.counts_activations,
                         padding_offset=self._padding.offset(operation.name, product.act_digit),
                     )
                 )
+        interleave = self._wide[operation.kept].banks.interleave if operation.kept is not None else 1
+        missing = kept_steps(g, interleave) - sum(one.steps for one in passes)
+        if missing > 0:
+            passes.append(PassDescriptor(0, 0, missing, shift=False, count=False, blank=True))
         if len(passes) > g.max_passes:
             raise ValueError(
                 f"{operation.layer.name} needs {len(passes)} passes, more than the engine's {g.max_passes}: "

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 from evenstep.gateware.timing import array_latency, tile_cycles
 from evenstep.spec.geometry import Geometry
-from evenstep.spec.join import JOIN_WORDS
-from evenstep.spec.program import HEADER_WORDS, LOAD_WORDS, LayerDescriptor, Opcode
-from evenstep.spec.window import WINDOW_WORDS
+from evenstep.spec.program import LOAD_WORDS, LayerDescriptor, Opcode
 
-__all__ = ["END_CYCLES", "LayerCycles", "layer_cycles", "load_descriptor_cycles", "sum_cycles"]
+__all__ = ["END_CYCLES", "LayerCycles", "kept_steps", "layer_cycles", "load_descriptor_cycles", "sum_cycles"]
 
 #: Cycles that a run takes beside its layers: the word that ends the program, and its way through the memory.
 END_CYCLES = 2
@@ -71,29 +69,46 @@ class LayerCycles:
 def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> LayerCycles:
     """Exact cycles of a layer; `macs` counts its multiply-accumulates, digit by digit."""
     g = geometry
-    window, join = WINDOW_WORDS if layer.window else 0, JOIN_WORDS if layer.join else 0
-    fetch = 1 + HEADER_WORDS + window + join + 2 * len(layer.passes) + 1
+    fetch = 1 + layer.header_words + 2 * len(layer.passes) + 1
     tiles = layer.tiles * layer.positions
     steps = tiles * layer.steps
-    # From a value to its codes: the packer never waits, as a word has at least as many codes as digits.
-    coded = 0 if layer.raw else _threshold_latency(g) + layer.digits
+    # Of rows that are neighbours, those whose lines share a bank are written in turns, behind a register.
+    turns, keeps = layer.banks.interleave, layer.join is not None and layer.join.kept is not None
+    number_turns = layer.join.banks.interleave if layer.join is not None and keeps else 1
+    # From a value to its codes: the packer never waits, as a word has at least as many codes as turns.
+    stored = _threshold_latency(g) + layer.digits * turns + g.neighbours
+    if layer.raw:
+        stored = number_turns - 1 + g.neighbours if keeps else 0
     if layer.opcode is Opcode.SCAN:
-        total = fetch + steps + 1 + _JOINER + coded + 1
+        total = fetch + steps + 1 + _JOINER + stored + 1
         return LayerCycles(total, steps, 0, 0, 0.0, 1.0)
     if layer.opcode is Opcode.MAXIMUM:
-        # From the last step on: memory, maximum.
-        total = fetch + steps + _POOL + 1
-        return LayerCycles(total, steps, 0, 0, 0.0, 1.0)
+        # From the last step on: memory, maximum. Words may come faster than they are written.
+        stalls = (tiles - 1) * max(0, turns - layer.steps)
+        total = fetch + steps + stalls + _POOL + turns - 1 + g.neighbours + 1
+        return LayerCycles(total, steps, stalls, 0, 0.0, 1.0)
     # The next tile may end no sooner than the one before has left.
     stalls = (tiles - 1) * max(0, tile_cycles(g) - layer.steps)
-    # From the last step on, at the memories' outputs: counter, accumulator; then the columns leave one by one.
-    valid_columns = layer.outputs - (layer.tiles - 1) * g.columns
+    # From the last step on, at the memories' outputs: counter, accumulator; then the columns leave one by one, as fast
+    # as they are kept.
+    leaving = (layer.outputs - (layer.tiles - 1) * g.columns - 1) * number_turns + 1
     array = array_latency(g)
     drained = array + g.columns
-    written = array + valid_columns + _DRAIN + _combiner_latency(g) + (_JOINER if layer.join else 0) + coded
+    written = array + leaving + _DRAIN + _combiner_latency(g) + (_JOINER if layer.join else 0) + stored
     total = fetch + steps + stalls + max(drained, written) + 1
     useful = macs / (total * g.rows * g.columns * g.lanes)
     return LayerCycles(total, steps, stalls, 0, useful, layer.outputs / (layer.tiles * g.columns))
+
+
+def kept_steps(geometry: Geometry, interleave: int) -> int:
+    """Fewest steps of a tile whose numbers are kept where so many lines share a bank.
+
+    Numbers then leave more slowly than columns do, and all stages before wait with them: the last one must be out
+    before the next tile's first enters these.
+    """
+    if interleave == 1:
+        return 0
+    return geometry.columns * interleave + _DRAIN + _combiner_latency(geometry) + _JOINER
 
 
 def load_descriptor_cycles(waits: int) -> LayerCycles:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from evenstep.link.protocol import host_lanes
+from evenstep.spec.banks import ONE_BANK, LineBanks
 from evenstep.spec.digits import digit_count, split_digits
 from evenstep.spec.geometry import Geometry
 
@@ -23,7 +24,8 @@ def _words(lanes: np.ndarray, bits: int) -> list[int]:
 class Layout:
     """How activation words hold a tensor of codes: digit by digit, line by line, pixel by pixel, then the channels.
 
-    A vector is one pixel. The last word of each pixel is padded with 0.
+    A vector is one pixel. The last word of each pixel is padded with 0. Lines may lie in several banks, each of which
+    has as many words for them.
 
     Parameters
     ----------
@@ -33,17 +35,21 @@ class Layout:
         Digits of a code, least significant first.
     lanes, act_bits : int
         K and A of the engine.
+    banks : LineBanks
+        Which lines lie where.
     """
 
     shape: tuple[int, ...]
     digits: int
     lanes: int
     act_bits: int
+    banks: LineBanks = ONE_BANK
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], bits: int, geometry: Geometry) -> "Layout":
+    def of(cls, shape: tuple[int, ...], bits: int, geometry: Geometry, interleave: int = 1) -> "Layout":
         """Layout of codes of `bits` bits in an engine's memory."""
-        return cls(shape, digit_count(bits, geometry.act_bits), geometry.lanes, geometry.act_bits)
+        g = geometry
+        return cls(shape, digit_count(bits, g.act_bits), g.lanes, g.act_bits, g.banks(interleave))
 
     @property
     def channels(self) -> int:
@@ -61,29 +67,43 @@ class Layout:
         return -(-self.channels // self.lanes)
 
     @property
+    def line_words(self) -> int:
+        """Words of a line, for each digit."""
+        return self.size[1] * self.pixel_words
+
+    @property
     def stride(self) -> int:
         """Words from a digit to the next."""
-        return self.size[0] * self.size[1] * self.pixel_words
+        return self.banks.lines(self.size[0]) * self.line_words
 
     @property
     def words(self) -> int:
-        """Words in all."""
+        """Words of each bank."""
         return self.stride * self.digits
 
-    def pack(self, codes: Any) -> list[int]:
-        """Words of codes of `shape`, or of as many in that order."""
-        pixels = np.asarray(codes, np.int64).reshape(self.channels, -1).T
-        padded = np.pad(pixels, ((0, 0), (0, -self.channels % self.lanes)))
-        return _words(split_digits(padded, self.digits, self.act_bits).reshape(-1, self.lanes), self.act_bits)
+    def pack(self, codes: Any) -> list[list[int]]:
+        """Words of each bank, of codes of `shape`, or of as many in that order."""
+        height, width = self.size
+        pixels = np.asarray(codes, np.int64).reshape(self.channels, height, width).transpose(1, 2, 0)
+        padded = np.pad(pixels, ((0, 0), (0, 0), (0, -self.channels % self.lanes)))
+        digits = split_digits(padded, self.digits, self.act_bits)
+        banks = np.zeros((self.banks.banks, self.digits, self.banks.lines(height), *padded.shape[1:]), np.int64)
+        for line in range(height):
+            banks[self.banks.bank(line), :, self.banks.index(line)] = digits[:, line]
+        return [_words(bank.reshape(-1, self.lanes), self.act_bits) for bank in banks]
 
-    def unpack(self, words: list[int]) -> np.ndarray:
+    def unpack(self, words: list[list[int]]) -> np.ndarray:
         """Codes of `shape`, int64, from what `pack` gave."""
+        height, width = self.size
         mask = 2**self.act_bits - 1
-        flat = [word >> lane * self.act_bits & mask for word in words for lane in range(self.lanes)]
-        digits = np.array(flat, np.int64).reshape(self.digits, -1, self.pixel_words * self.lanes)
+        flat = [word >> lane * self.act_bits & mask for bank in words for word in bank for lane in range(self.lanes)]
+        banks = np.array(flat, np.int64).reshape(
+            self.banks.banks, self.digits, self.banks.lines(height), width, self.pixel_words * self.lanes
+        )
         weights = 2 ** (self.act_bits * np.arange(self.digits))
-        codes = (digits * weights[:, None, None]).sum(axis=0)[:, : self.channels]
-        return codes.T.reshape(self.shape)
+        codes = (banks * weights[:, None, None, None]).sum(axis=1)[..., : self.channels]
+        lines = [codes[self.banks.bank(line), self.banks.index(line)] for line in range(height)]
+        return np.stack(lines).transpose(2, 0, 1).reshape(self.shape)
 
 
 def weight_words(codes: Any, *, columns: int, lanes: int, lane_bits: int) -> list[int]:

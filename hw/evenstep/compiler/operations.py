@@ -6,6 +6,7 @@ each where the network has it. What does not come in this order begins an operat
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from evenstep.spec.tensor import TensorType
 from evenstep.spec.thresholds import Thresholds
 from evenstep.spec.wide import Add, MultiThreshold, Rescale
 
-__all__ = ["Operation", "Scan", "engine_operations"]
+__all__ = ["Operation", "Scan", "engine_operations", "layer_of_ones", "same_codes"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,14 @@ class Operation:
             return self.rescale.name
         # A layer of ones that stands for the rescaling of codes has no integers of its own.
         return self.source if self.bend is not None and self.layer.name == self.bend.name else self.layer.name
+
+    def step(self, types: Mapping[str, TensorType]) -> int | None:
+        """Lines that its window moves down by; None if it never does. `types` as those of `engine_operations`."""
+        shape = types[self.source].shape
+        window = self.layer.pool if isinstance(self.layer, Scan) else self.layer
+        if window is None or isinstance(window, Dense):
+            return 1 if len(shape) == 3 and shape[1] > 1 and window is None else None
+        return window.stride[0] if window.output_shape(shape)[1] > 1 else None
 
     @property
     def coded(self) -> bool:
@@ -210,7 +219,8 @@ class _Builder:
     def _pool(self, layer: MaxPool | SumPool, source: str) -> None:
         if self._is_codes(source):
             if isinstance(layer, SumPool):
-                self._begin(Operation(layer.name, self._ones(layer.name, source, layer.kernel, layer.stride), source))
+                ones = layer_of_ones(layer.name, self._types[source], layer.kernel, layer.stride)
+                self._begin(Operation(layer.name, ones, source))
             elif self._types[source].high.bit_length() > self._geometry.act_bits and self._geometry.wide_depth:
                 self._pool_wide_codes(layer, source)
             else:
@@ -227,9 +237,8 @@ class _Builder:
         """Take the largest of codes of several digits as numbers, and make codes of that."""
         numbers, kind = self._numbers(source), self._types[source]
         self._keep(numbers)
-        same = Thresholds(np.tile(np.arange(1, kind.high + 1), (kind.channels, 1)))
         scan = Scan(layer.name, layer)
-        self._begin(Operation(layer.name, scan, numbers, thresholds=same, limits=_limits(kind)))
+        self._begin(Operation(layer.name, scan, numbers, thresholds=same_codes(kind), limits=_limits(kind)))
 
     def _numbers(self, source: str) -> str:
         """Begin an operation that gives codes as numbers; the name of these."""
@@ -237,14 +246,16 @@ class _Builder:
         while name in self._types:
             name += " again"
         self._types[name], self._takers[name] = self._types[source], 1
-        self._begin(Operation(name, self._ones(name, source), source))
+        self._begin(Operation(name, layer_of_ones(name, self._types[source]), source))
         return name
 
     def _rescale(self, layer: Rescale, source: str) -> None:
         if self._is_codes(source):
             rescale, bend = (layer, None) if layer.knee is None else (None, layer)
             self._begin(
-                Operation(layer.name, self._ones(layer.name, source), source, rescale=rescale, bend=bend),
+                Operation(
+                    layer.name, layer_of_ones(layer.name, self._types[source]), source, rescale=rescale, bend=bend
+                ),
             )
             return
         one = self._passing(source)
@@ -286,7 +297,7 @@ class _Builder:
     def _threshold(self, layer: MultiThreshold, source: str) -> None:
         name, limits = layer.name, _limits(self._types[source])
         if self._is_codes(source):
-            one = Operation(name, self._ones(name, source), source)
+            one = Operation(name, layer_of_ones(name, self._types[source]), source)
         elif source in self._lines:
             kept, line = self._lines[source]
             one = Operation(name, Scan(name), kept, bend=line)
@@ -299,17 +310,22 @@ class _Builder:
             one = Operation(name, Scan(name), source)
         self._begin(replace(one, thresholds=layer.thresholds, limits=limits))
 
-    def _ones(
-        self, name: str, source: str, kernel: tuple[int, int] = (1, 1), stride: tuple[int, int] = (1, 1)
-    ) -> Conv | Dense:
-        """The layer of weights of 1 that gives the sums of windows of codes."""
-        kind = self._types[source]
-        channels, bits = kind.channels, kind.high.bit_length()
-        ones = Encoding("unsigned", 1)
-        if len(kind.shape) == 1:
-            return Dense(name, np.eye(channels, dtype=np.int64), ones, bits, None)
-        weights = np.ones((channels, 1, *kernel), np.int64)
-        return Conv(name, weights, ones, bits, None, stride=stride, groups=channels)
+
+def layer_of_ones(
+    name: str, kind: TensorType, kernel: tuple[int, int] = (1, 1), stride: tuple[int, int] = (1, 1)
+) -> Conv | Dense:
+    """The layer of weights of 1 that gives the sums of windows of codes of a type."""
+    channels, bits = kind.channels, kind.high.bit_length()
+    ones = Encoding("unsigned", 1)
+    if len(kind.shape) == 1:
+        return Dense(name, np.eye(channels, dtype=np.int64), ones, bits, None)
+    weights = np.ones((channels, 1, *kernel), np.int64)
+    return Conv(name, weights, ones, bits, None, stride=stride, groups=channels)
+
+
+def same_codes(kind: TensorType) -> Thresholds:
+    """Thresholds that give codes of a type back from the numbers that they are."""
+    return Thresholds(np.tile(np.arange(1, kind.high + 1), (kind.channels, 1)))
 
 
 def _limits(kind: TensorType) -> tuple[int, int]:

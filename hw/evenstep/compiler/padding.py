@@ -41,7 +41,8 @@ class Padding:
                 )
             if (code, pixel) not in known:
                 known[code, pixel] = len(self.words)
-                self.words += pixel.pack(np.full(layout.channels, code))
+                (words,) = pixel.pack(np.full(layout.channels, code))
+                self.words += words
             self._bases[one.name], self._strides[one.name] = known[code, pixel], pixel.stride
 
     def base(self, name: str) -> int:

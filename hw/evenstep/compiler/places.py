@@ -17,24 +17,47 @@ __all__ = ["code_layouts", "count_outputs", "place_codes", "place_wide"]
 
 
 def code_layouts(types: Mapping[str, TensorType], operations: list[Operation], g: Geometry) -> dict[str, Layout]:
-    """How codes lie: of the input, as a vector if none but fully connected layers take it, and of each operation."""
+    """How codes lie: of the input, as a vector if none but fully connected layers take it, and of each operation.
+
+    Where rows are neighbours, lines are interleaved as windows want them that move down.
+    """
     layouts = {}
+    steps = _steps(types, operations, g)
     coded = [one.name for one in operations if one.coded]
     for name in (INPUT, *coded):
         shape, bits = types[name].shape, types[name].high.bit_length()
         if name == INPUT and all(isinstance(one.layer, Dense) for one in operations if one.source == INPUT):
             shape = (types[name].size,)
-        layouts[name] = Layout.of(shape, bits, g)
+        layouts[name] = Layout.of(shape, bits, g, steps.get(name, 1))
+    for one in operations:
+        if one.thresholds is not None and (turns := _turns(layouts[one.name])) > g.lanes:
+            raise ValueError(
+                f"{one.name} has words that are written in {turns} turns, more than the engine's {g.lanes} lanes: "
+                f"generate it with --lanes {turns}"
+            )
     return layouts
+
+
+def _steps(types: Mapping[str, TensorType], operations: list[Operation], g: Geometry) -> dict[str, int]:
+    """Lines that windows over each tensor move down by, where rows are neighbours."""
+    steps = {one.source: one.step(types) for one in operations} if g.neighbours else {}
+    return {name: step for name, step in steps.items() if step is not None}
+
+
+def _turns(target: Layout) -> int:
+    """Turns that writing a word of codes takes: for its digits, and for rows whose lines share a bank."""
+    return target.digits * target.banks.interleave
 
 
 def count_outputs(channels: int, target: Layout | None) -> int:
     """Outputs that give `channels` channels of a layout, with those that nobody reads.
 
-    These are there so that the last word of a pixel has as many codes as digits, and never waits for the others.
+    These are there so that the last word of a pixel has as many codes as it takes turns to write one, and never waits
+    for the others.
     """
     rest = channels % target.lanes if target else 0
-    return channels + target.digits - rest if target and 0 < rest < target.digits else channels
+    turns = _turns(target) if target else 1
+    return channels + turns - rest if 0 < rest < turns else channels
 
 
 def place_codes(
@@ -68,7 +91,8 @@ def place_wide(
         for name in (one.source, one.shortcut):
             if name in kept:
                 read[name] = number
-    places = {name: WidePlacement(0, types[name].shape, strides[name]) for name in kept}
+    steps = _steps(types, operations, g)
+    places = {name: WidePlacement(0, types[name].shape, strides[name], g.banks(steps.get(name, 1))) for name in kept}
     tensors = {name: Lifetime(places[name].words, kept[name], read[name]) for name in kept}
     bases, needed = _place(tensors, "wide_depth", g, first=0)
     return {name: replace(place, base=bases[name]) for name, place in places.items()}, needed

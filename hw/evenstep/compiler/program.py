@@ -1,7 +1,6 @@
 """Programs: what the compiler makes of a network for one engine."""
 
 import hashlib
-import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from evenstep.compiler.cycles import END_CYCLES, LayerCycles
 from evenstep.compiler.layout import Layout, host_image
 from evenstep.link.protocol import Region, host_lanes
+from evenstep.spec.banks import ONE_BANK, LineBanks
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.network import Network
 from evenstep.spec.program import END_WORD, LayerDescriptor, LoadDescriptor
@@ -59,16 +59,31 @@ class WidePlacement:
         ``(channels,)`` or ``(channels, height, width)``.
     stride : int
         Numbers from a pixel to the next; as many as there are channels, or more.
+    banks : LineBanks
+        Which lines lie where.
     """
 
     base: int
     shape: tuple[int, ...]
     stride: int
+    banks: LineBanks = ONE_BANK
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return (self.shape[1], self.shape[2]) if len(self.shape) == 3 else (1, 1)
 
     @property
     def words(self) -> int:
-        """Numbers in all."""
-        return math.prod(self.shape[1:]) * self.stride
+        """Numbers of each bank."""
+        return self.banks.lines(self.size[0]) * self.size[1] * self.stride
+
+    def unpack(self, numbers: list[np.ndarray]) -> np.ndarray:
+        """Integers of `shape`, from the numbers of each bank."""
+        height, width = self.size
+        banks = [bank.reshape(-1, width, self.stride)[..., : self.shape[0]] for bank in numbers]
+        lines = [banks[self.banks.bank(line)][self.banks.index(line)] for line in range(height)]
+        return np.stack(lines).transpose(2, 0, 1).reshape(self.shape)
 
     @property
     def end(self) -> int:
@@ -223,8 +238,11 @@ class Program:
         words = self.images[Region.PROGRAM][: self.seal_place]
         return {**self.images, Region.PROGRAM: [*words, seal << _OPERATION_BITS | END_WORD]}
 
-    def input_words(self, inputs: Any) -> list[int]:
-        """Host words of one input vector, shape (inputs,), for the input's place in a bank."""
+    def input_words(self, inputs: Any) -> list[list[int]]:
+        """Host words of one input vector, shape (inputs,), for the input's place in each of its banks.
+
+        Only where rows are neighbours is there more than one; else the bank is that of the row which takes the input.
+        """
         g = self.geometry
         codes = np.asarray(inputs)
         top = 2**self.network.input_bits - 1
@@ -234,7 +252,7 @@ class Program:
             )
         if codes.min() < 0 or codes.max() > top:
             raise ValueError(f"Input codes must be from 0 to {top}, not {codes.min()} to {codes.max()}")
-        return host_image(self.input.layout.pack(codes), g.act_word_bits)
+        return [host_image(words, g.act_word_bits) for words in self.input.layout.pack(codes)]
 
     def boundaries(self, inputs: Any) -> list[np.ndarray]:
         """Integers that each of `results` must be for `inputs`; shapes as those of `Network.boundaries`."""

@@ -37,7 +37,7 @@ def estimate(network: Path | None, geometry: Geometry) -> None:
         console.print(_fill_table(program))
         exactly = f"with an external memory of {MEMORY_LATENCY} cycles" if program.external else "exactly"
         console.print(
-            f"{program.cycles:,} cycles a run ({geometry.rows} input vectors at once), {exactly}; "
+            f"{program.cycles:,} cycles a run ({geometry.batch} input vectors at once), {exactly}; "
             f"{program.useful:.1%} of all lane cycles do useful work"
         )
 

@@ -57,7 +57,7 @@ class Fit:
 
     def frames(self, clock_hz: int) -> float:
         """Frames a second: R in a run."""
-        return self.geometry.rows * clock_hz / self.program.cycles
+        return self.geometry.batch * clock_hz / self.program.cycles
 
 
 def sized_geometry(network: Network, base: Geometry) -> Fit:

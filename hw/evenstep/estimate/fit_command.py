@@ -55,7 +55,7 @@ def fit(
             found = fit_area(read, geometry, luts=luts, memory_bits=memory * 1024, clock_hz=clock_hz)
     g = found.geometry
     console.print(
-        f"{g.rows} x {g.columns} x {g.lanes} lanes: {found.program.cycles:,} cycles for {g.rows} frames, "
+        f"{g.rows} x {g.columns} x {g.lanes} lanes: {found.program.cycles:,} cycles for {g.batch} frames, "
         f"{found.frames(clock_hz):,.0f} frames a second at {clock:g} MHz; {found.program.useful:.1%} of lane cycles "
         f"useful; about {found.luts:,} LUT4s and {found.memory_bits / 1024:,.0f} Kbit of memory",
         highlight=False,

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -15,10 +15,12 @@ from evenstep.gateware.drain import Drain
 from evenstep.gateware.join import Joiner
 from evenstep.gateware.loader import WeightLoader
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host
-from evenstep.gateware.packer import Packer
+from evenstep.gateware.packer import Packer, word_layout
 from evenstep.gateware.pool import Pooler
+from evenstep.gateware.rotate import from_banks
 from evenstep.gateware.sequencer import Sequencer
 from evenstep.gateware.threshold import create_threshold_unit
+from evenstep.gateware.writeback import WriteBack
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.join import KNEE_WORDS
@@ -200,6 +202,9 @@ class Core(wiring.Component):
         connect_host(m, wiring.flipped(self.host), self.region, [regions[region] for region in sorted(regions)])
 
         # Sequencer, operands and array.
+        operands: list[Value] = [memory.read_data for memory in activations]
+        if g.neighbours:
+            operands = from_banks(operands, sequencer.step_bank)
         m.d.comb += [
             sequencer.start.eq(self.start),
             sequencer.entry.eq(self.entry),
@@ -211,7 +216,7 @@ class Core(wiring.Component):
             weights.read_address.eq(sequencer.weight_address),
             weights.read_enable.eq(sequencer.read_enable),
             array.i.valid.eq(sequencer.step_valid),
-            array.i.payload.acts.eq(Cat(memory.read_data for memory in activations)),
+            array.i.payload.acts.eq(Cat(operands)),
             array.i.payload.weights.eq(weights.read_data),
             array.i.payload.last.eq(sequencer.step_last),
             array.i.payload.shift.eq(sequencer.step_shift),
@@ -223,9 +228,9 @@ class Core(wiring.Component):
         if g.port_bits:
             busy |= self._connect_loader(m, sequencer, weights)
         m.d.comb += self.busy.eq(busy)
-        for memory in activations:
+        for bank, memory in enumerate(activations):
             m.d.comb += [
-                memory.read_address.eq(sequencer.act_address),
+                memory.read_address.eq(_read_address(sequencer, bank)),
                 memory.read_enable.eq(sequencer.read_enable),
             ]
 
@@ -244,9 +249,9 @@ class Core(wiring.Component):
             threshold.i.valid.eq(finished.o.valid & ~layer.raw),
             finished.o.ready.eq(threshold.i.ready | layer.raw),
         ]
-        result_write, kept = finished.o.valid & layer.raw, Const(0, 1)
+        result_write = finished.o.valid & layer.raw
         if joiner is not None:
-            result_write, kept = result_write & ~layer.join.keeps, result_write & layer.join.keeps
+            result_write &= ~layer.join.keeps
         for row, memory in enumerate(results):
             m.d.comb += [
                 memory.write_address.eq(value.channel),
@@ -256,11 +261,17 @@ class Core(wiring.Component):
 
         # Write-back of codes.
         wiring.connect(m, threshold.o, packer.i)
-        m.d.comb += [packer.start.eq(sequencer.layer_start), packer.o.ready.eq(1)]
+        m.d.comb += packer.start.eq(sequencer.layer_start)
         m.d.comb += [packer.digits.eq(layer.digits), packer.stride.eq(layer.digit_stride)]
+        words = stream.Signature(word_layout(g)).create()
         written = Signal.like(packer.o.payload)
-        write = Signal()
-        m.d.comb += [written.eq(packer.o.payload), write.eq(packer.o.valid)]
+        m.d.comb += [
+            written.eq(packer.o.payload),
+            words.payload.eq(written),
+            words.payload.offset.eq(layer.output_base + written.offset),
+            words.valid.eq(packer.o.valid),
+            packer.o.ready.eq(words.ready),
+        ]
         if g.convolution:
             m.d.comb += packer.skip.eq(layer.pixel_skip)
             m.submodules.pooler = pooler = ResetInserter(self.reset)(Pooler(g))
@@ -271,20 +282,46 @@ class Core(wiring.Component):
                 pooler.last.eq(sequencer.step_last),
                 pooler.final.eq(sequencer.step_final),
                 pooler.acts.eq(array.i.payload.acts),
+                pooler.o.ready.eq(words.ready),
             ]
             with m.If(layer.pool):
-                m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(1)]
-                m.d.comb += [written.eq(pooler.o.payload), write.eq(pooler.o.valid)]
+                m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(pooler.ready)]
+                m.d.comb += [written.eq(pooler.o.payload), words.valid.eq(pooler.o.valid)]
+        done = self._store(m, "codes", words, activations, sequencer) | (result_write & value.last)
         if joiner is not None:
-            self._connect_wide(m, joiner, sequencer, array, wide)
-        for row, memory in enumerate(activations):
-            m.d.comb += [
-                memory.write_address.eq(layer.output_base + written.offset),
-                memory.write_data.eq(written.words.word_select(row, g.act_word_bits)),
-                memory.write_enable.eq(write),
-            ]
-        m.d.comb += sequencer.written.eq((write & written.last) | ((result_write | kept) & value.last))
+            done |= self._connect_wide(m, joiner, sequencer, array, wide) & layer.raw
+        m.d.comb += sequencer.written.eq(done)
         return m
+
+    def _store(
+        self, m: Module, name: str, words: stream.Interface, memories: list[WordMemory], sequencer: Sequencer
+    ) -> Value:
+        """Write what rows give to their memories; whether the last word of a position is written."""
+        width = memories[0].width
+        written = words.valid & words.ready & words.payload.last
+        address, enable, rows = words.payload.offset, words.valid.replicate(len(memories)), words.payload.words
+        if self.geometry.neighbours:
+            writeback = WriteBack(len(memories), bits=width, address_bits=len(address))
+            m.submodules[name] = writeback = ResetInserter(self.reset)(writeback)
+            wiring.connect(m, words, writeback.i)
+            settings = sequencer.layer if name == "codes" else sequencer.layer.join
+            m.d.comb += [
+                writeback.start.eq(sequencer.layer_start),
+                writeback.last_column.eq(sequencer.last_column),
+                writeback.line_words.eq(settings.line_words),
+                writeback.interleave.eq(settings.interleave),
+            ]
+            address, enable, rows = writeback.address, writeback.enable, writeback.data
+            written = writeback.written
+        else:
+            m.d.comb += words.ready.eq(1)
+        for bank, memory in enumerate(memories):
+            m.d.comb += [
+                memory.write_address.eq(address),
+                memory.write_data.eq(rows.word_select(bank, width)),
+                memory.write_enable.eq(enable[bank]),
+            ]
+        return written
 
     def _connect_loader(self, m: Module, sequencer: Sequencer, weights: WordMemory) -> Value:
         """Connect a loader to external memory and to the one of the weights; whether it is busy.
@@ -310,11 +347,13 @@ class Core(wiring.Component):
         ]
         return loader.busy
 
-    @staticmethod
     def _connect_wide(
-        m: Module, joiner: Joiner, sequencer: Sequencer, array: PEArray, memories: list[WordMemory]
-    ) -> None:
-        """Connect joiner, sequencer and the memory of wide numbers: shortcuts are read from it, and steps of a scan."""
+        self, m: Module, joiner: Joiner, sequencer: Sequencer, array: PEArray, memories: list[WordMemory]
+    ) -> Value:
+        """Connect joiner, sequencer and the memory of wide numbers: shortcuts are read from it, and steps of a scan.
+
+        Whether the last number of a position is written.
+        """
         layer, step = sequencer.layer, joiner.step.payload
         m.d.comb += [
             joiner.settings.eq(layer.join),
@@ -326,15 +365,22 @@ class Core(wiring.Component):
             step.last.eq(sequencer.step_last),
             step.final.eq(sequencer.step_final),
             step.inside.eq(sequencer.step_inside),
-            joiner.read_data.eq(Cat(memory.read_data for memory in memories)),
         ]
+        numbers: list[Value] = [memory.read_data for memory in memories]
+        if self.geometry.neighbours:
+            # Shortcuts lie as rows take them; only windows turn from bank to bank.
+            numbers = from_banks(numbers, Mux(layer.scan, sequencer.step_bank, 0))
+        m.d.comb += joiner.read_data.eq(Cat(numbers))
         with m.If(layer.scan):
             m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(joiner.step.ready)]
         for row, memory in enumerate(memories):
             m.d.comb += [
-                memory.read_address.eq(Mux(layer.scan, sequencer.act_address, joiner.read_address)),
+                memory.read_address.eq(Mux(layer.scan, _read_address(sequencer, row), joiner.read_address)),
                 memory.read_enable.eq(Mux(layer.scan, sequencer.read_enable, joiner.read_enable)),
-                memory.write_address.eq(joiner.write_address),
-                memory.write_enable.eq(joiner.write_enable),
-                memory.write_data.eq(joiner.write_data.word_select(row, memory.width)),
             ]
+        return self._store(m, "numbers", joiner.write, memories, sequencer)
+
+
+def _read_address(sequencer: Sequencer, bank: int) -> Value:
+    """Address of operands in a bank: one for all, or one of its own."""
+    return sequencer.act_address.word_select(bank % sequencer.places, sequencer.act_bits)

@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 from evenstep.gateware.fixed import fit, saturate
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory
 from evenstep.gateware.stages import Stages
+from evenstep.gateware.writeback import written_layout
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 from evenstep.spec.join import KNEE_WORDS
 
@@ -36,6 +37,7 @@ def join_layout(geometry: Geometry) -> data.StructLayout:
             "kept": address,
             "write_skip": 12,
             "knee_base": knee,
+            **({"line_words": address, "interleave": geometry.rows.bit_length()} if geometry.neighbours else {}),
         }
     )
 
@@ -66,7 +68,7 @@ class Joiner(wiring.Component):
         Columns, as the combiner gives them.
     step : In(stream)
         Steps of a scan, in the cycle in which memory gives their numbers: ``first`` and ``last`` of the window,
-        ``final`` for the last channel of a position, ``inside`` the picture.
+        ``final`` for the last channel of a position, ``inside`` the picture (a bit for each row that is a neighbour).
     o : Out(stream)
         ``channel``, ``values`` (R signed results of 32 bits, row 0 low), ``last``.
     scans : In(1)
@@ -81,8 +83,8 @@ class Joiner(wiring.Component):
         Read port of the wide memory, for shortcuts; data one cycle later.
     read_data : In
         R numbers, row 0 low.
-    write_address, write_data, write_enable : Out
-        Its write port likewise: what a layer keeps, as it leaves `o`.
+    write : Out(stream)
+        What a layer keeps, as it leaves `o`: R numbers, their place in the memory, the last of a position.
     host : In(HostSignature)
         Access of the host to the knees: of each channel eight 32-bit words, knee, multiplier, and low and high word of
         the bias from the knee on, then multiplier and bias below it. Of multipliers, the low 18 bits count.
@@ -98,9 +100,7 @@ class Joiner(wiring.Component):
     read_address: Signal
     read_enable: Signal
     read_data: Signal
-    write_address: Signal
-    write_data: Signal
-    write_enable: Signal
+    write: stream.Interface
     host: HostInterface
 
     latency = 7
@@ -109,7 +109,8 @@ class Joiner(wiring.Component):
         self.geometry = g = geometry
         self._memory = WordMemory(width=KNEE_WORDS * _WORD, depth=g.knee_depth, init=init)
         result = data.StructLayout({"channel": channel_bits, "values": g.rows * RESULT_BITS, "last": 1})
-        step = data.StructLayout({"first": 1, "last": 1, "final": 1, "inside": 1})
+        places = g.rows if g.neighbours else 1
+        step = data.StructLayout({"first": 1, "last": 1, "final": 1, "inside": places})
         address = ceil_log2(g.wide_depth)
         super().__init__(
             {
@@ -123,9 +124,7 @@ class Joiner(wiring.Component):
                 "read_address": Out(address),
                 "read_enable": Out(1),
                 "read_data": In(g.rows * g.wide_bits),
-                "write_address": Out(address),
-                "write_data": Out(g.rows * g.wide_bits),
-                "write_enable": Out(1),
+                "write": Out(stream.Signature(written_layout(g.rows, bits=g.wide_bits, address_bits=address))),
                 "host": In(HostSignature(len(self._memory.host.address))),
             }
         )
@@ -135,8 +134,11 @@ class Joiner(wiring.Component):
         g, settings = self.geometry, self.settings
         m.submodules.knees = knees = self._memory
         wiring.connect(m, wiring.flipped(self.host), knees.host)
-        # All stages move at once, when the last one is free.
-        advance = ~self.o.valid | self.o.ready
+        # All stages move at once, when the last one is free: when what it holds goes on and, if it is kept, is written.
+        held = Signal()
+        free, leaving = self.write.ready | ~settings.keeps, Signal()
+        m.d.comb += [self.o.valid.eq(held & free), leaving.eq(self.o.valid & self.o.ready)]
+        advance = ~held | leaving
         m.d.comb += [
             self.i.ready.eq(advance & ~self.scans),
             self.step.ready.eq(advance),
@@ -148,7 +150,11 @@ class Joiner(wiring.Component):
         # What enters: a column, or a step. A step's channel ends with its window.
         index = Signal(len(self.channel_base))
         entering = Signal()
-        flags = Signal(data.StructLayout({"channel": len(index), "last": 1, "first": 1, "emit": 1, "inside": 1}))
+        flags = Signal(
+            data.StructLayout(
+                {"channel": len(index), "last": 1, "first": 1, "emit": 1, "inside": len(self.step.payload.inside)}
+            )
+        )
         entered = Signal(g.rows * RESULT_BITS)
         with m.If(self.scans):
             step = self.step.payload
@@ -167,7 +173,7 @@ class Joiner(wiring.Component):
                 flags.eq(Cat(self.i.payload.channel, self.i.payload.last)),
                 flags.first.eq(1),
                 flags.emit.eq(1),
-                flags.inside.eq(1),
+                flags.inside.eq(-1),
                 entered.eq(self.i.payload.values),
             ]
         m.d.comb += knees.read_address.eq(settings.knee_base + index)
@@ -208,7 +214,7 @@ class Joiner(wiring.Component):
         totals = hold(saturate(m, totals, limit, "joined"), "total")
         with m.If(advance):
             m.d.sync += [
-                self.o.valid.eq(valid & flags.emit),
+                held.eq(valid & flags.emit),
                 self.o.payload.channel.eq(flags.channel),
                 self.o.payload.last.eq(flags.last),
             ]
@@ -218,22 +224,23 @@ class Joiner(wiring.Component):
                     so_far, own = Signal(signed(RESULT_BITS), name=f"so_far{r}"), Signal(signed(RESULT_BITS))
                     m.d.comb += [
                         so_far.eq(Mux(flags.first, Mux(settings.largest, _SMALLEST, 0), result.as_signed())),
-                        own.eq(Mux(flags.inside, total, Mux(settings.largest, _SMALLEST, 0))),
+                        own.eq(Mux(flags.inside[r % len(flags.inside)], total, Mux(settings.largest, _SMALLEST, 0))),
                     ]
                     more = Mux(settings.largest, Mux(own > so_far, own, so_far), own + so_far)
                     m.d.sync += result.eq(more)
 
         # What leaves is kept on its way.
+        place = Signal.like(self.write.payload.offset)
         m.d.comb += [
-            self.write_enable.eq(self.o.valid & self.o.ready & settings.keeps),
-            self.write_data.eq(
+            self.write.valid.eq(held & self.o.ready & settings.keeps),
+            self.write.payload.words.eq(
                 Cat(self.o.payload.values.word_select(r, RESULT_BITS)[: g.wide_bits] for r in range(g.rows))
             ),
+            self.write.payload.offset.eq(place),
+            self.write.payload.last.eq(self.o.payload.last),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += self.write_address.eq(self.write_address + 1)
-            with m.If(self.o.payload.last):
-                m.d.sync += self.write_address.eq(self.write_address + 1 + settings.write_skip)
+        with m.If(leaving):
+            m.d.sync += place.eq(place + 1 + Mux(self.o.payload.last, settings.write_skip, 0))
         with m.If(self.start):
-            m.d.sync += self.write_address.eq(settings.kept)
+            m.d.sync += place.eq(settings.kept)
         return m

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from evenstep.gateware.writeback import written_layout
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["Packer", "word_layout"]
@@ -12,7 +13,7 @@ __all__ = ["Packer", "word_layout"]
 def word_layout(geometry: Geometry) -> data.StructLayout:
     """Words on their way to the activation memory."""
     g = geometry
-    return data.StructLayout({"words": g.rows * g.act_word_bits, "offset": (g.act_depth - 1).bit_length(), "last": 1})
+    return written_layout(g.rows, bits=g.act_word_bits, address_bits=(g.act_depth - 1).bit_length())
 
 
 class Packer(wiring.Component):

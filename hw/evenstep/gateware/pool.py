@@ -13,8 +13,8 @@ __all__ = ["Pooler"]
 class Pooler(wiring.Component):
     """Takes the largest code of each lane, row by row, over the steps from a `first` to a `last` one.
 
-    A step is taken in every cycle; a word is valid in the cycle after its last step, and must be taken at once. Codes
-    are those of one digit: of at most A bits.
+    A step is taken in every cycle in which no word waits; a word is valid in the cycle after its last step. Codes are
+    those of one digit: of at most A bits.
 
     Parameters
     ----------
@@ -27,6 +27,8 @@ class Pooler(wiring.Component):
         A step; the first or the last one of a window; that of the last word of a position.
     acts : In(R * K * A)
         Its codes.
+    ready : Out(1)
+        The step is taken.
     start : In(1)
         Begin a layer. Only while no step is given.
     o : Out(stream)
@@ -38,6 +40,7 @@ class Pooler(wiring.Component):
     last: Signal
     final: Signal
     acts: Signal
+    ready: Signal
     start: Signal
     o: stream.Interface
 
@@ -52,8 +55,9 @@ class Pooler(wiring.Component):
                 "last": In(1),
                 "final": In(1),
                 "acts": In(g.rows * g.act_word_bits),
+                "ready": Out(1),
                 "start": In(1),
-                "o": Out(stream.Signature(word_layout(g), always_ready=True)),
+                "o": Out(stream.Signature(word_layout(g))),
             }
         )
 
@@ -65,10 +69,12 @@ class Pooler(wiring.Component):
         for lane in range(g.rows * g.lanes):
             code, so_far = (vector.word_select(lane, g.act_bits) for vector in (self.acts, largest))
             codes.append(Mux(self.first | (code > so_far), code, so_far))
-        m.d.sync += self.o.valid.eq(self.valid & self.last)
-        with m.If(self.valid):
-            m.d.sync += [largest.eq(Cat(codes)), self.o.payload.last.eq(self.final)]
-        with m.If(self.o.valid):
+        m.d.comb += self.ready.eq(~self.o.valid | self.o.ready)
+        with m.If(self.ready):
+            m.d.sync += self.o.valid.eq(self.valid & self.last)
+            with m.If(self.valid):
+                m.d.sync += [largest.eq(Cat(codes)), self.o.payload.last.eq(self.final)]
+        with m.If(self.o.valid & self.o.ready):
             m.d.sync += self.o.payload.offset.eq(self.o.payload.offset + 1)
         with m.If(self.start):
             m.d.sync += self.o.payload.offset.eq(0)

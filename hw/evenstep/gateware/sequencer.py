@@ -6,7 +6,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenstep.gateware.join import join_layout
+from evenstep.gateware.rotate import to_banks
 from evenstep.gateware.window import WindowWalker
+from evenstep.spec.banks import BANK_WORDS
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.join import JOIN_WORDS
 from evenstep.spec.program import HEADER_WORDS
@@ -33,9 +35,15 @@ def layer_configuration(geometry: Geometry) -> data.StructLayout:
             "digit_stride": act_bits,
             **(constants if g.combines else {}),
             **({"pool": 1, "pixel_skip": 12} if g.convolution else {}),
+            **({"line_words": act_bits, "interleave": g.rows.bit_length()} if g.neighbours else {}),
             **({"scan": 1, "join": join_layout(g)} if g.wide_depth else {}),
         }
     )
+
+
+def _window_words(geometry: Geometry) -> int:
+    """Words of a header about a layer's window, those about banks included."""
+    return WINDOW_WORDS * geometry.convolution + BANK_WORDS * geometry.neighbours
 
 
 def _load_ports(geometry: Geometry) -> dict[str, wiring.Member]:
@@ -74,11 +82,14 @@ class Sequencer(wiring.Component):
     program_address, program_enable, program_data
         Read port of the program memory, data one cycle later.
     act_address, weight_address, read_enable : Out
-        Read ports of the operand memories, data one cycle later; of a scan, `act_address` is one of wide numbers.
+        Read ports of the operand memories, data one cycle later; of a scan, `act_address` is one of wide numbers. Where
+        rows are neighbours, it is an address for each bank, bank 0 low.
     step_valid, step_first, step_last, step_shift, step_count, step_final : Out(1)
         Flags of the step whose operands the memories give in this cycle.
-    step_inside : Out(1)
-        They are of a place within the picture; where there are wide numbers.
+    step_inside : Out
+        They are of a place within the picture; where there are wide numbers. A bit for each row that has its own place.
+    step_bank, last_column : Out
+        Where rows are neighbours: bank of the first row's operands, and positions in a line - 1.
     step_ready : In(1)
         The array takes the step.
     layer : Out
@@ -111,6 +122,8 @@ class Sequencer(wiring.Component):
     step_count: Signal
     step_final: Signal
     step_inside: Signal
+    step_bank: Signal
+    last_column: Signal
     step_ready: Signal
     layer: data.View
     layer_start: Signal
@@ -126,6 +139,8 @@ class Sequencer(wiring.Component):
     def __init__(self, geometry: Geometry):
         self.geometry = g = geometry
         self.program_bits = ceil_log2(g.program_depth)
+        self.act_bits = ceil_log2(max(g.act_depth, g.wide_depth))
+        self.places = g.rows if g.neighbours else 1  # that are read at once
         super().__init__(
             {
                 "start": In(1),
@@ -136,7 +151,7 @@ class Sequencer(wiring.Component):
                 "program_address": Out(self.program_bits),
                 "program_enable": Out(1),
                 "program_data": In(32),
-                "act_address": Out(ceil_log2(max(g.act_depth, g.wide_depth))),
+                "act_address": Out(self.places * self.act_bits),
                 "weight_address": Out(ceil_log2(g.weight_depth)),
                 "read_enable": Out(1),
                 "step_valid": Out(1),
@@ -145,7 +160,8 @@ class Sequencer(wiring.Component):
                 "step_shift": Out(1),
                 "step_count": Out(1),
                 "step_final": Out(1),
-                **({"step_inside": Out(1)} if g.wide_depth else {}),
+                **({"step_inside": Out(self.places)} if g.wide_depth else {}),
+                **({"step_bank": Out(range(g.rows)), "last_column": Out(12)} if g.neighbours else {}),
                 "step_ready": In(1),
                 "layer": Out(layer_configuration(geometry)),
                 "layer_start": Out(1),
@@ -158,7 +174,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
-        act_bits, weight_bits = len(self.act_address), len(self.weight_address)
+        act_bits, weight_bits = self.act_bits, len(self.weight_address)
 
         record = data.StructLayout(
             {
@@ -175,7 +191,7 @@ class Sequencer(wiring.Component):
 
         # Fetch: words arrive one cycle after their address; `word` numbers the arriving one within the descriptor.
         pc = Signal(self.program_bits)
-        header_words = HEADER_WORDS + (WINDOW_WORDS if g.convolution else 0) + (JOIN_WORDS if g.wide_depth else 0)
+        header_words = HEADER_WORDS + _window_words(g) + (JOIN_WORDS + g.neighbours if g.wide_depth else 0)
         word = Signal(range(header_words))
         arriving = Signal()
         loads, loaded = Signal(), Signal()
@@ -212,15 +228,24 @@ class Sequencer(wiring.Component):
         if g.wide_depth:
             weighted &= ~self.layer.scan
         last_position: Value = Const(1, 1)
-        address: Value = current.act + step
-        walker = WindowWalker(address_bits=act_bits) if g.convolution else None
+        addresses: list[Value] = [current.act + step]
+        walker = WindowWalker(address_bits=act_bits, rows=self.places) if g.convolution else None
         if walker is not None:
             m.submodules.walker = walker
             m.d.comb += walker.data.eq(fetched)
             last_position = walker.last_position
             # Beyond the picture, operands are those of padding; without any, those of word 0.
-            address = Mux(walker.inside, current.act + walker.offset, walker.padding + current.padding)
-            address = Mux(current.blank, 0, address)
+            padding = walker.padding + current.padding
+            words, inside = [current.act + walker.offset] * self.places, walker.inside
+            if g.neighbours:
+                m.d.comb += self.last_column.eq(walker.last_column)
+                inside = to_banks(inside, walker.bank)
+                words = [Mux(bank < walker.bank, words[0] + walker.round, words[0]) for bank in range(g.rows - 1)]
+                words.append(current.act + walker.offset)  # the last bank is never behind itself
+            addresses = [
+                Mux(current.blank, 0, Mux(within, word[:act_bits], padding[:act_bits]))
+                for word, within in zip(words, inside, strict=True)
+            ]
 
         with m.If(self.busy):
             m.d.sync += self.cycles.eq(self.cycles + 1)
@@ -293,9 +318,13 @@ class Sequencer(wiring.Component):
                             if g.convolution:
                                 m.d.sync += self.layer.pixel_skip.eq(fetched[20:])
                         if walker is not None:
-                            for number in range(WINDOW_WORDS):
+                            for number in range(len(walker.write)):
                                 with m.Case(HEADER_WORDS + number):
                                     m.d.comb += walker.write[number].eq(1)
+                        if g.neighbours:
+                            with m.Case(HEADER_WORDS + WINDOW_WORDS + BANK_WORDS - 1):
+                                m.d.sync += self.layer.line_words.eq(fetched[:20])
+                                m.d.sync += self.layer.interleave.eq(fetched[20:])
                         if g.wide_depth:
                             self._decode_join(m, fetched)
                     with m.If(word == header_words - 1):
@@ -352,7 +381,7 @@ class Sequencer(wiring.Component):
 
             with m.State("Run"):
                 m.d.comb += [
-                    self.act_address.eq(address),
+                    *(self.act_address.word_select(place, act_bits).eq(one) for place, one in enumerate(addresses)),
                     self.weight_address.eq(tile_weight + current.weight + step),
                     self.read_enable.eq(go),
                 ]
@@ -385,6 +414,8 @@ class Sequencer(wiring.Component):
                     if walker is not None:
                         if g.wide_depth:
                             m.d.sync += self.step_inside.eq(walker.inside)
+                        if g.neighbours:
+                            m.d.sync += self.step_bank.eq(walker.bank)
                         m.d.comb += [
                             walker.step.eq(1),
                             walker.end_pass.eq(last_step),
@@ -399,7 +430,7 @@ class Sequencer(wiring.Component):
 
     def _decode_join(self, m: Module, fetched: Value) -> None:
         """Words of `evenstep.spec.join.Join`, in the switch over the words of a header."""
-        join, first = self.layer.join, HEADER_WORDS + WINDOW_WORDS
+        join, first = self.layer.join, HEADER_WORDS + _window_words(self.geometry)
         with m.Case(first):
             fields = (join.shift, join.bits, join.sum_bits, join.joins, join.bends, join.keeps, join.largest)
             m.d.sync += Cat(fields).eq(fetched)
@@ -409,3 +440,6 @@ class Sequencer(wiring.Component):
             m.d.sync += [join.kept.eq(fetched[:20]), join.write_skip.eq(fetched[20:])]
         with m.Case(first + 3):
             m.d.sync += join.knee_base.eq(fetched)
+        if self.geometry.neighbours:
+            with m.Case(first + 4):
+                m.d.sync += [join.line_words.eq(fetched[:20]), join.interleave.eq(fetched[20:])]

@@ -1,10 +1,14 @@
 """Window walker: where each step of a layer finds its activations in a picture."""
 
-from amaranth.hdl import Module, Signal
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from evenstep.checks import check_int
+from evenstep.spec.banks import MAX_BANKS
 from evenstep.spec.window import WINDOW_WORDS
 
 __all__ = ["WindowWalker"]
@@ -24,12 +28,15 @@ class WindowWalker(wiring.Component):
     ----------
     address_bits : int
         Width of addresses, 1 to 20; all are modulo that.
+    rows : int
+        Rows that take neighbouring lines of positions, from as many banks: a power of two. One: there is one bank, and
+        all rows see the same place.
 
     Members
     -------
     data : In(32)
         A word of `evenstep.spec.window.Window`.
-    write : In(10)
+    write : In(10), or In(11) with several rows
         Which word `data` is; none where all are 0.
     start : In(1)
         Go to the first step.
@@ -41,8 +48,15 @@ class WindowWalker(wiring.Component):
         Word, from where the window begins at its first position.
     padding : Out(address_bits)
         The same for a place beyond the picture: from memory's first word.
-    inside : Out(1)
-        The place is in the picture.
+    inside : Out(rows)
+        The place is in the picture, for each row.
+    bank : Out(range(rows))
+        With several rows, like the next two: where the first row's is; the others' are in the next ones, and round. In
+        the first banks, which come behind the last, a place is `round` words further than `offset`.
+    round : Out(address_bits)
+        Words of the lines that are interleaved.
+    last_column : Out(12)
+        Positions in a line - 1.
     positions : Out(24)
         Number of positions.
     last_position : Out(1)
@@ -59,15 +73,19 @@ class WindowWalker(wiring.Component):
     offset: Signal
     padding: Signal
     inside: Signal
+    bank: Signal
+    round: Signal
+    last_column: Signal
     positions: Signal
     last_position: Signal
 
-    def __init__(self, *, address_bits: int):
+    def __init__(self, *, address_bits: int, rows: int = 1):
         self.address_bits = check_int("Address bits", address_bits, 1, 20)
+        self.rows = check_int("Rows", rows, 1, MAX_BANKS)
         super().__init__(
             {
                 "data": In(32),
-                "write": In(WINDOW_WORDS),
+                "write": In(WINDOW_WORDS + (self.rows > 1)),
                 "start": In(1),
                 "step": In(1),
                 "end_pass": In(1),
@@ -75,11 +93,17 @@ class WindowWalker(wiring.Component):
                 "end_position": In(1),
                 "offset": Out(self.address_bits),
                 "padding": Out(self.address_bits),
-                "inside": Out(1),
+                "inside": Out(self.rows),
+                **self._bank_ports(),
                 "positions": Out(24),
                 "last_position": Out(1),
             }
         )
+
+    def _bank_ports(self) -> dict[str, wiring.Member]:
+        if self.rows == 1:
+            return {}
+        return {"bank": Out(range(self.rows)), "round": Out(self.address_bits), "last_column": Out(_SIZE_BITS)}
 
     def elaborate(self, platform):
         m = Module()
@@ -115,15 +139,43 @@ class WindowWalker(wiring.Component):
         tile_start, position_start, line_start = Signal(bits), Signal(bits), Signal(bits)
         m.d.comb += [
             self.positions.eq(count),
-            self.inside.eq((column <= width) & (line <= height)),
+            self.inside.eq(
+                Cat(
+                    (column <= width) & ((line + row * stride_y)[:_COORDINATE_BITS] <= height)
+                    for row in range(self.rows)
+                )
+            ),
             self.padding.eq(padding_base + moved + word),
             self.last_position.eq((x == last_x) & (y == last_y)),
         ]
 
+        # Of several banks: the line's place among those that are interleaved, and what a step down makes of bank and
+        # place, with carries, which also move the word.
+        begin_line: list[Any] = []
+        down_line: list[Any] = []
+        carried = Signal(bits)
+        if self.rows > 1:
+            first_bank, first_among = setting(10, 0, 4, "first_bank"), setting(10, 4, 4, "first_among")
+            banks_down, among_down = setting(10, 8, 4, "banks_down"), setting(10, 12, 4, "among_down")
+            interleave = setting(10, 16, 5, "interleave")
+            among, next_among, next_bank = Signal(4), Signal(5), Signal(range(2 * self.rows))
+            wraps, over = Signal(), Signal()
+            m.d.comb += [
+                self.round.eq(y_words),
+                self.last_column.eq(last_x),
+                next_among.eq(among + among_down),
+                wraps.eq(next_among >= interleave),
+                next_bank.eq(self.bank + banks_down + wraps),
+                over.eq(next_bank[-1]),
+                carried.eq(Mux(over, Mux(wraps, 0, y_words), Mux(wraps, -y_words, 0))),
+            ]
+            begin_line = [self.bank.eq(first_bank), among.eq(first_among)]
+            down_line = [self.bank.eq(next_bank), among.eq(next_among - Mux(wraps, interleave, 0))]
+
         def begin(start, at_column, at_line) -> list:
             """Assignments that begin a pass at a word, a column and a line."""
             places = [place_start.eq(start), row_start.eq(start), column.eq(at_column), line.eq(at_line)]
-            return [self.offset.eq(start), word.eq(0), across.eq(0), *places]
+            return [self.offset.eq(start), word.eq(0), across.eq(0), *places, *begin_line]
 
         # Where the next place, line of places, tile and position begin.
         next_place, next_row = Signal(bits), Signal(bits)
@@ -131,7 +183,7 @@ class WindowWalker(wiring.Component):
         next_column, next_down = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
         m.d.comb += [
             next_place.eq(place_start + across_words),
-            next_row.eq(row_start + down_words),
+            next_row.eq(row_start + down_words + carried),
             next_tile.eq(tile_start),
             next_line.eq(line_start + y_words),
             next_position.eq(position_start + x_words),
@@ -144,7 +196,7 @@ class WindowWalker(wiring.Component):
             m.d.comb += [
                 next_position.eq(next_line),
                 next_column.eq(-left),
-                next_down.eq(position_line + stride_y),
+                next_down.eq(position_line + (stride_y << exact_log2(self.rows))),
             ]
 
         with m.If(self.step):
@@ -155,6 +207,7 @@ class WindowWalker(wiring.Component):
                 with m.If(across == last_across):
                     m.d.sync += [across.eq(0), column.eq(position_column), line.eq(line + dilation_y)]
                     m.d.sync += [self.offset.eq(next_row), place_start.eq(next_row), row_start.eq(next_row)]
+                    m.d.sync += down_line
             with m.If(self.end_pass):
                 m.d.sync += begin(tile_start, position_column, position_line)
             with m.If(self.end_tile):

@@ -18,7 +18,7 @@ _CHOICES = {
     "piecewise": PIECEWISE_STYLES,
 }
 _HELP = {
-    "rows": "R, input vectors that the array works on at once.",
+    "rows": "R, input vectors or positions that the array works on at once.",
     "columns": "C, output channels that the array works on at once.",
     "lanes": "K, inputs that a processing element takes in a cycle.",
     "weight_bits": "W, native width of a weight, 1 to 8.",
@@ -29,6 +29,7 @@ _HELP = {
     "breakpoints": "Most breakpoints of piecewise linear weights, 0 to 3.",
     "piecewise": "Piecewise linear weights: several sums that constants combine, or decoded to plain integers.",
     "convolution": "Windows that move over pictures: convolutions and maxima.",
+    "neighbours": "Rows take neighbouring lines of one picture, instead of a picture each.",
     "rescale": "Rescale results: multiplier, bias and shift.",
     "wide_depth": "Wide numbers of each row, for residual networks; 0: none.",
     "wide_bits": "Width of the wide numbers, 8 to 32.",

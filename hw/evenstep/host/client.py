@@ -193,23 +193,23 @@ class EngineClient:
             )
 
     def run(self, inputs: Any) -> RunStatus:
-        """Run the loaded program on input codes of shape (rows or fewer, inputs), one vector for each row.
+        """Run the loaded program on input codes of shape (batch or fewer, inputs), one vector for each row.
 
-        Rows without a vector compute on what their memory holds. A run that something disturbs is begun anew, a few
-        times.
+        Rows without a vector compute on what their memory holds; where they are neighbours, all take the same one. A
+        run that something disturbs is begun anew, a few times.
         """
         program = self.program
         vectors = np.atleast_2d(np.asarray(inputs))
-        if not 1 <= len(vectors) <= program.geometry.rows:
+        if not 1 <= len(vectors) <= program.geometry.batch:
             raise ValueError(
-                f"Input vectors must be from 1 to the engine's {program.geometry.rows} rows, not {len(vectors)}"
+                f"Input vectors must be from 1 to the {program.geometry.batch} of a run, not {len(vectors)}"
             )
-        words = [program.input_words(vector) for vector in vectors]
+        words = [bank for vector in vectors for bank in program.input_words(vector)]
         base = program.host_address(Region.ACTIVATIONS, program.input.base)
         for start in range(_STARTS):
             try:
-                for row, row_words in enumerate(words):
-                    self.write(Region.ACTIVATIONS, row * program.bank_words(Region.ACTIVATIONS) + base, row_words)
+                for bank, bank_words in enumerate(words):
+                    self.write(Region.ACTIVATIONS, bank * program.bank_words(Region.ACTIVATIONS) + base, bank_words)
                 return self._run_once(program)
             except (NoAnswerError, RefusedError, _DisturbedError) as error:
                 refused = isinstance(error, RefusedError) and error.status != Status.BUSY
@@ -272,21 +272,30 @@ class EngineClient:
             memory = "activation memory" if isinstance(place, Placement) else "memory of wide numbers"
             raise ValueError(f"Integers of {result.name} are overwritten by later layers: use a larger {memory}")
         if isinstance(place, Placement):
-            lanes = program.host_address(Region.ACTIVATIONS, 1)
-            base = row * program.bank_words(Region.ACTIVATIONS) + place.base * lanes
-            words = self.read(Region.ACTIVATIONS, base, place.layout.words * lanes)
-            wide = [
-                sum(word << 32 * lane for lane, word in enumerate(words[start : start + lanes]))
-                for start in range(0, len(words), lanes)
-            ]
-            return place.layout.unpack(wide).reshape(result.shape)
+            banks = range(row, row + place.layout.banks.banks)
+            return place.layout.unpack([self._codes(place, bank) for bank in banks]).reshape(result.shape)
         if isinstance(place, WidePlacement):
-            first = row * program.bank_words(Region.WIDE) + place.base
-            pixels = _signed(self.read(Region.WIDE, first, place.words), program.geometry.wide_bits)
-            return pixels.reshape(-1, place.stride)[:, : result.shape[0]].T.reshape(result.shape)
+            banks = range(row, row + place.banks.banks)
+            return place.unpack([self._numbers(place, bank) for bank in banks]).reshape(result.shape)
         first = row * program.bank_words(Region.RESULTS) + place
         raw = self.read(Region.RESULTS, first, math.prod(result.shape))
         return _signed(raw, program.geometry.result_bits).reshape(result.shape)
+
+    def _codes(self, place: Placement, bank: int) -> list[int]:
+        """Activation words of a tensor in a bank."""
+        program = self.program
+        lanes = program.host_address(Region.ACTIVATIONS, 1)
+        base = bank * program.bank_words(Region.ACTIVATIONS) + place.base * lanes
+        words = self.read(Region.ACTIVATIONS, base, place.layout.words * lanes)
+        return [
+            sum(word << 32 * lane for lane, word in enumerate(words[start : start + lanes]))
+            for start in range(0, len(words), lanes)
+        ]
+
+    def _numbers(self, place: WidePlacement, bank: int) -> np.ndarray:
+        """Wide numbers of a tensor in a bank."""
+        first = bank * self.program.bank_words(Region.WIDE) + place.base
+        return _signed(self.read(Region.WIDE, first, place.words), self.program.geometry.wide_bits)
 
 
 def _signed(words: list[int], bits: int) -> np.ndarray:

@@ -146,7 +146,7 @@ class Engine:
 
     @property
     def runs(self) -> int:
-        """Runs of the last `infer` or `boundaries`: one for each `geometry.rows` positions."""
+        """Runs of the last `infer` or `boundaries`: one for each `geometry.batch` positions."""
         return self._runs
 
     @property
@@ -244,8 +244,8 @@ class Engine:
         vectors = _vectors(inputs, program.network)
         self._cycles = self._runs = 0
         self._seconds = 0.0
-        for start in range(0, len(vectors), self._geometry.rows):
-            batch = vectors[start : start + self._geometry.rows]
+        for start in range(0, len(vectors), self._geometry.batch):
+            batch = vectors[start : start + self._geometry.batch]
             yield self._run(program, batch, inner)
             if progress:
                 progress(start + len(batch), len(vectors))

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from evenstep.checks import check_choice, check_int
+from evenstep.spec.banks import MAX_BANKS, ONE_BANK, LineBanks
 from evenstep.spec.digits import digit_count
 from evenstep.spec.encoding import ENCODINGS
 from evenstep.spec.join import KNEE_WORDS
@@ -35,8 +36,8 @@ class Geometry:
     Parameters
     ----------
     rows, columns, lanes : int
-        Array of `rows` (R, input vectors at once, 1 to 64) x `columns` (C, output channels, 1 to 256) processing
-        elements of `lanes` lanes (K, 1 to 1024).
+        Array of `rows` (R, input vectors or positions at once, 1 to 64) x `columns` (C, output channels, 1 to 256)
+        processing elements of `lanes` lanes (K, 1 to 1024).
     weight_bits, act_bits : int
         Native widths W and A of a lane's weight and activation, 1 to 8.
     output_bits : int
@@ -56,6 +57,9 @@ class Geometry:
     convolution : bool
         Whether windows can move over pictures: convolutions, and maxima of codes of at most `act_bits` bits. Without
         it, layers take vectors.
+    neighbours : bool
+        Whether rows take neighbouring lines of one picture, whose lines lie in R banks, so that all work on it. Without
+        it, each row takes a picture of its own. Needs `convolution`, and 2, 4, 8 or 16 rows.
     rescale : bool
         Whether results can be rescaled, ``(y * multiplier + bias) >> shift``.
     wide_depth, wide_bits : int
@@ -96,6 +100,7 @@ class Geometry:
     breakpoints: int = 0
     piecewise: str = "sums"
     convolution: bool = False
+    neighbours: bool = False
     rescale: bool = False
     wide_depth: int = 0
     wide_bits: int = 16
@@ -131,7 +136,7 @@ class Geometry:
         _ = self.lane  # checks its own parameters
         if self.breakpoints and self.encoding != "any":
             raise ValueError(f"Encoding of an engine with breakpoints must be 'any', not {self.encoding!r}")
-        for field in ("convolution", "rescale"):
+        for field in ("convolution", "neighbours", "rescale"):
             if not isinstance(getattr(self, field), bool):
                 raise TypeError(f"{field.capitalize()} must be a boolean, not {getattr(self, field)!r}")
         check("Accumulator bits", "accumulator_bits", 4, MAX_ACCUMULATOR_BITS)
@@ -155,6 +160,10 @@ class Geometry:
             raise ValueError(
                 "Engines with wide numbers must have --convolution and --rescale, not one without the other"
             )
+        if self.neighbours and not self.convolution:
+            raise ValueError("Engines whose rows are neighbours must have --convolution, as they share pictures")
+        if self.neighbours and self.rows not in (2, 4, 8, MAX_BANKS):
+            raise ValueError(f"Rows that are neighbours must be 2, 4, 8 or {MAX_BANKS}, not {self.rows}")
         check("Maximum passes", "max_passes", 1, 256)
         if self.lanes < self.output_digits:
             raise ValueError(
@@ -166,6 +175,15 @@ class Geometry:
     def lane(self) -> LaneFormat:
         """Format of the array's weights."""
         return LaneFormat(self.weight_bits, self.breakpoints, self.piecewise)
+
+    @property
+    def batch(self) -> int:
+        """Inputs of a run: one, or one for each row."""
+        return 1 if self.neighbours else self.rows
+
+    def banks(self, interleave: int = 1) -> LineBanks:
+        """How an engine keeps the lines of pictures: in a bank, or so many of them in each of its R banks."""
+        return LineBanks(self.rows, interleave) if self.neighbours else ONE_BANK
 
     @property
     def combines(self) -> bool:

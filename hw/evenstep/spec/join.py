@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from evenstep.checks import check_int
+from evenstep.spec.banks import ONE_BANK, LineBanks
 
 __all__ = ["JOIN_WORDS", "KNEE_WORDS", "MAX_SKIP", "Join"]
 
+#: Words of a join; one more where lines lie in several banks.
 JOIN_WORDS = 4
 #: 32-bit words of a channel's constants: knee, then multiplier and bias (2) from the knee on, and below it.
 KNEE_WORDS = 7
@@ -21,7 +23,8 @@ class Join:
     and another from there on; value and shortcut are added; the result may be kept. The defaults change nothing.
 
     Four words: bits 0-5 `shift`, 6-11 `bits`, 12-17 `sum_bits`, bit 18 joins, bit 19 bends, bit 20 keeps, bit 21
-    `largest`; `shortcut` (0-19) and `read_skip` (20-31); `kept` and `write_skip` likewise; `knee_base`.
+    `largest`; `shortcut` (0-19) and `read_skip` (20-31); `kept` and `write_skip` likewise; `knee_base`. Where lines lie
+    in several banks, one more: `line_words` (0-19) and the interleave of `banks` (20-24).
 
     Parameters
     ----------
@@ -41,6 +44,10 @@ class Join:
         Width to which the sum with the shortcut saturates.
     largest : bool
         Of a scan: the largest number of each window, else their sum.
+    banks : LineBanks
+        Which lines of the numbers that are kept lie where; shortcuts are never interleaved.
+    line_words : int
+        Numbers of one of these lines, where there are several banks.
     """
 
     shortcut: int | None = None
@@ -52,9 +59,11 @@ class Join:
     bits: int = 32
     sum_bits: int = 32
     largest: bool = False
+    banks: LineBanks = ONE_BANK
+    line_words: int = 0
 
     def encode(self) -> list[int]:
-        """The four words; `ValueError` for what they cannot hold."""
+        """The four or five words; `ValueError` for what they cannot hold."""
         check_int("Shift of a join", self.shift, 0, 48)
         check_int("Bits of a join", self.bits, 2, 32)
         check_int("Bits of a join's sum", self.sum_bits, 2, 32)
@@ -65,9 +74,13 @@ class Join:
         check_int("Numbers passed over", self.write_skip, 0, MAX_SKIP)
         flags = (self.shortcut is not None) | (self.knee_base is not None) << 1 | (self.kept is not None) << 2
         flags |= self.largest << 3
-        return [
+        words = [
             self.shift | self.bits << 6 | self.sum_bits << 12 | flags << 18,
             shortcut | self.read_skip << 20,
             kept | self.write_skip << 20,
             knee_base,
         ]
+        if self.banks.banks > 1:
+            check_int("Numbers of a line", self.line_words, 0, 2**20 - 1)
+            words.append(self.line_words | self.banks.interleave << 20)
+        return words

@@ -1,16 +1,18 @@
 """Descriptors: the words of a program, as the compiler writes and the sequencer reads them.
 
 A program is a list of 32-bit words: descriptors one after the other, ended by a word whose opcode is 0. A layer's
-descriptor is a header of `HEADER_WORDS` words, in engines for convolutions another `WINDOW_WORDS` words, in those that
-keep wide numbers another `JOIN_WORDS`, and two words for each of its passes. The descriptor of a load has `LOAD_WORDS`.
+descriptor is a header of `HEADER_WORDS` words, in engines for convolutions another `WINDOW_WORDS` words, in those whose
+rows are neighbours another `BANK_WORDS`, in those that keep wide numbers another `JOIN_WORDS` (both: one more), and
+two words for each of its passes. The descriptor of a load has `LOAD_WORDS`.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 
 from evenstep.checks import check_int
-from evenstep.spec.join import Join
-from evenstep.spec.window import Window
+from evenstep.spec.banks import BANK_WORDS, ONE_BANK, LineBanks
+from evenstep.spec.join import JOIN_WORDS, Join
+from evenstep.spec.window import WINDOW_WORDS, Window
 
 __all__ = [
     "END_WORD",
@@ -131,8 +133,8 @@ class LayerDescriptor:
     Header: word 0 bits 0-3 `opcode`, bit 4 `raw`, bit 5 `doubled`, bit 6 `combined`, bit 7 whether there is a
     `rescale`, bits 8-11 `digits`, bits 16-23 number of passes - 1; then one word each for `zero`, `tiles` (bits 16-21
     the shift, 22-27 the bits of `rescale`), `outputs`, `weight_base`, `tile_stride`, `channel_base` (bits 16-31
-    `constant_base`), `output_base` and `digit_stride` (bits 20-31 `pixel_skip`); then the words of `window` and of
-    `join`, if there are.
+    `constant_base`), `output_base` and `digit_stride` (bits 20-31 `pixel_skip`); then the words of `window`, one with
+    `line_words` (bits 0-19) and the interleave of `banks` (20-24) if there are several, and those of `join`.
 
     Parameters
     ----------
@@ -164,6 +166,10 @@ class LayerDescriptor:
         What to do.
     pixel_skip : int
         Words behind a pixel that codes pass over, where other layers write other channels.
+    banks : LineBanks
+        Which lines of the codes that are written lie where.
+    line_words : int
+        Words of one of these lines, where there are several banks.
     """
 
     raw: bool
@@ -185,6 +191,8 @@ class LayerDescriptor:
     join: Join | None = None
     opcode: Opcode = Opcode.WEIGHTED
     pixel_skip: int = 0
+    banks: LineBanks = ONE_BANK
+    line_words: int = 0
 
     def words(self) -> list[int]:
         """Header and passes."""
@@ -207,9 +215,20 @@ class LayerDescriptor:
         assert len(header) == HEADER_WORDS
         if self.window is not None:
             header += self.window.encode()
+        if self.banks.banks > 1:
+            check_int("Words of a line", self.line_words, 0, 2**20 - 1)
+            header.append(self.line_words | self.banks.interleave << 20)
         if self.join is not None:
             header += self.join.encode()
         return header + [word for one in self.passes for word in one.words()]
+
+    @property
+    def header_words(self) -> int:
+        """Words before those of the passes."""
+        window = WINDOW_WORDS if self.window is not None else 0
+        banks = BANK_WORDS if self.banks.banks > 1 else 0
+        join = 0 if self.join is None else JOIN_WORDS + (self.join.banks.banks > 1)
+        return HEADER_WORDS + window + banks + join
 
     @property
     def steps(self) -> int:

@@ -48,7 +48,7 @@ def _run_and_compare(client: EngineClient, program: Program, inputs: np.ndarray)
 
 def _random_inputs(bench: AXIBench, program: Program) -> np.ndarray:
     network = program.network
-    return bench.rng.integers(0, 2**network.input_bits, (bench.geometry.rows, network.inputs))
+    return bench.rng.integers(0, 2**network.input_bits, (bench.geometry.batch, network.inputs))
 
 
 async def _write(bench: AXIBench, address: int, value: int) -> None:

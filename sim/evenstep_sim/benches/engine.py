@@ -35,7 +35,7 @@ def _run_and_compare(bench: EngineBench, program: Program, inputs: np.ndarray) -
 
 def _random_inputs(bench: EngineBench, program: Program) -> np.ndarray:
     network = program.network
-    return bench.rng.integers(0, 2**network.input_bits, (bench.geometry.rows, network.inputs))
+    return bench.rng.integers(0, 2**network.input_bits, (bench.geometry.batch, network.inputs))
 
 
 async def _status_of(bench: EngineBench, command: int, body: bytes = b"") -> Status:

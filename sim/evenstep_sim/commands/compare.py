@@ -190,7 +190,7 @@ def _run(executable: Path, program: Program, inputs: np.ndarray, trace: Trace | 
     transport = VerilatedTransport(executable, trace=trace)
     with Engine(transport, program.geometry, name="the simulated engine") as engine:
         engine.load(program)
-        return engine.boundaries(np.repeat(inputs, program.geometry.rows, axis=0))
+        return engine.boundaries(np.repeat(inputs, program.geometry.batch, axis=0))
 
 
 def _table(network: Network, pairs: list[Pair]) -> Table:

@@ -35,8 +35,8 @@ class ImageResult:
 def run_images(client: EngineClient, images: Images) -> Iterator[ImageResult]:
     """Run `images` one after the other on an engine whose program is loaded; yield each result as it comes."""
     program = client.program
-    for start in range(0, len(images), program.geometry.rows):
-        batch = slice(start, start + program.geometry.rows)
+    for start in range(0, len(images), program.geometry.batch):
+        batch = slice(start, start + program.geometry.batch)
         vectors = images.flat[batch]
         expected = reference.run(program.network, vectors)
         status = client.run(vectors)

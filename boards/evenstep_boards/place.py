@@ -13,17 +13,27 @@ Alone on a large device a block finds its best place; in a full one it is slower
 import json
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evenstep.checks import check_int
+from evenstep.checks import check_choice, check_int
 from evenstep_boards.report import read_usage, slowest_path
 from evenstep_boards.synthesize import Synthesis
-from evenstep_boards.toolchain import find_tool, run_tool
+from evenstep_boards.toolchain import BuildTool, find_tool, run_tool
 
-__all__ = ["Implementation", "NoRoomError", "place_netlist"]
+__all__ = [
+    "DEVICES",
+    "Implementation",
+    "NoRoomError",
+    "Packing",
+    "default_device",
+    "pack_netlist",
+    "place_netlist",
+    "placer",
+]
 
 
 class NoRoomError(RuntimeError):
@@ -34,6 +44,7 @@ class NoRoomError(RuntimeError):
 class _Device:
     """A device, its tool, and the plain flip-flop of its family: cell, parameters, and ports for clock, D and Q."""
 
+    family: str
     name: str
     tool: str
     options: tuple[str, ...]
@@ -47,33 +58,53 @@ class _Device:
     dsps: tuple[str, ...]
 
 
-_DEVICES = {
-    "ice40": _Device(
-        name="iCE40 HX8K, ct256",
-        tool="nextpnr-ice40",
-        options=("--hx8k", "--package", "ct256", "--pcf-allow-unconstrained"),
-        flip_flop="SB_DFF",
-        parameters={},
-        clock="C",
-        d="D",
-        q="Q",
-        luts="ICESTORM_LC",
-        block_rams="ICESTORM_RAM",
-        dsps=("ICESTORM_DSP",),
+_ICE40: dict[str, Any] = {
+    "family": "ice40",
+    "tool": "nextpnr-ice40",
+    "flip_flop": "SB_DFF",
+    "parameters": {},
+    "clock": "C",
+    "d": "D",
+    "q": "Q",
+    "luts": "ICESTORM_LC",
+    "block_rams": "ICESTORM_RAM",
+    "dsps": ("ICESTORM_DSP",),
+}
+_ECP5: dict[str, Any] = {
+    "family": "ecp5",
+    "tool": "nextpnr-ecp5",
+    "flip_flop": "TRELLIS_FF",
+    # The blank makes "1" a string: without it, it would be read as a number.
+    "parameters": {"CEMUX": "1 ", "CLKMUX": "CLK", "GSR": "DISABLED", "LSRMUX": "LSR", "REGSET": "RESET"},
+    "clock": "CLK",
+    "d": "DI",
+    "q": "Q",
+    "luts": "TRELLIS_COMB",
+    "block_rams": "DP16KD",
+    "dsps": ("MULT18X18D", "ALU54B"),
+}
+#: Devices that blocks are placed on, the first one of a family where none is named.
+DEVICES = {
+    "hx8k": _Device(
+        name="iCE40 HX8K, ct256", options=("--hx8k", "--package", "ct256", "--pcf-allow-unconstrained"), **_ICE40
     ),
-    "ecp5": _Device(
+    "up5k": _Device(
+        name="iCE40 UP5K, sg48", options=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"), **_ICE40
+    ),
+    "lfe5u-85f": _Device(
         name="LFE5U-85F, CABGA756, speed 6",
-        tool="nextpnr-ecp5",
         options=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained"),
-        flip_flop="TRELLIS_FF",
-        # The blank makes "1" a string: without it, it would be read as a number.
-        parameters={"CEMUX": "1 ", "CLKMUX": "CLK", "GSR": "DISABLED", "LSRMUX": "LSR", "REGSET": "RESET"},
-        clock="CLK",
-        d="DI",
-        q="Q",
-        luts="TRELLIS_COMB",
-        block_rams="DP16KD",
-        dsps=("MULT18X18D", "ALU54B"),
+        **_ECP5,
+    ),
+    "lfe5u-45f": _Device(
+        name="LFE5U-45F, CABGA554, speed 6",
+        options=("--45k", "--package", "CABGA554", "--speed", "6", "--lpf-allow-unconstrained"),
+        **_ECP5,
+    ),
+    "lfe5u-25f": _Device(
+        name="LFE5U-25F, CABGA381, speed 6",
+        options=("--25k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
+        **_ECP5,
     ),
 }
 
@@ -81,16 +112,14 @@ _DEVICES = {
 _TARGET_MHZ = 100
 
 
-@dataclass(frozen=True)
-class Implementation:
-    """What a module takes of a device, after place and route.
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """What a module takes of a device.
 
     Parameters
     ----------
     module, device : str
         What was placed, and where.
-    seed : int
-        Of the placer.
     luts : int
         ECP5: LUTs, those of carries, of the ends of carry chains and of distributed RAM included. iCE40: logic cells
         that use their LUT or carry, the ends of carry chains and one constant included; not those that are only a
@@ -99,29 +128,54 @@ class Implementation:
         Cells of each kind.
     carries : int
         Bits of adders, as synthesis made them.
+    """
+
+    module: str
+    device: str
+    luts: int
+    flip_flops: int
+    carries: int
+    block_rams: int
+    dsps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Implementation(Packing):
+    """What a module takes of a device, and how fast it is there, after place and route.
+
+    Parameters
+    ----------
+    seed : int
+        Of the placer.
     fmax : float
         MHz, in the worst case that the tool knows.
     critical_path : str
         The slowest path: its ends, its delay, and how much of that is routing.
     """
 
-    module: str
-    device: str
     seed: int
-    luts: int
-    flip_flops: int
-    carries: int
-    block_rams: int
-    dsps: int
     fmax: float
     critical_path: str
 
 
-def place_netlist(synthesis: Synthesis, *, folder: Path, clock: str = "clk", seed: int = 1) -> Implementation:
+def default_device(family: str) -> str:
+    """The one of `DEVICES` that blocks of a family are placed on; `ValueError` where they are only synthesized."""
+    families = tuple(dict.fromkeys(device.family for device in DEVICES.values()))
+    check_choice("Family to place on", family, families)
+    return next(name for name, device in DEVICES.items() if device.family == family)
+
+
+def placer(device: str) -> BuildTool:
+    """The tool that places on one of `DEVICES`; `RuntimeError` if it is not installed."""
+    return find_tool(DEVICES[device].tool)
+
+
+def place_netlist(
+    synthesis: Synthesis, *, folder: Path, clock: str = "clk", seed: int = 1, device: str | None = None
+) -> Implementation:
     """Place and route a synthesized module, alone on a device of its family, with nextpnr.
 
-    The same netlist and seed give the same figures. Devices: iCE40 HX8K in ct256, and ECP5 LFE5U-85F in CABGA756 of
-    speed grade 6.
+    The same netlist and seed give the same figures.
 
     Parameters
     ----------
@@ -133,6 +187,9 @@ def place_netlist(synthesis: Synthesis, *, folder: Path, clock: str = "clk", see
         The module's clock.
     seed : int
         Of the placer, 0 to 2**31 - 1.
+    device : str
+        One of `DEVICES` of the module's family. Left out: iCE40 HX8K in ct256, or ECP5 LFE5U-85F in CABGA756 of speed
+        grade 6.
 
     Raises
     ------
@@ -141,52 +198,90 @@ def place_netlist(synthesis: Synthesis, *, folder: Path, clock: str = "clk", see
     RuntimeError
         nextpnr is not installed, or fails; the message says what to do, or where the output is.
     TypeError, ValueError
-        The seed is of the wrong kind or out of range, the netlist is none, or has no such clock.
+        The seed is of the wrong kind or out of range, the netlist is none, or has no such clock; the family has no such
+        device.
     """
-    device = _DEVICES[synthesis.family]
+    chosen = _choose(synthesis, device)
     check_int("Seed", seed, 0, 2**31 - 1)
+    options = ["--report", "report.json", "--seed", str(seed)]
+    with _run(synthesis, chosen, folder, clock, "place", options) as (output, scratch, added):
+        report = json.loads((scratch / "report.json").read_text())
+    if not report["fmax"]:
+        raise RuntimeError(
+            f"{synthesis.module} has no path between flip-flops of {clock}: there is no frequency to measure"
+        )
+    return Implementation(
+        **asdict(_count(synthesis, chosen, output, added)),
+        seed=seed,
+        fmax=min(each["achieved"] for each in report["fmax"].values()),
+        critical_path=_describe(slowest_path(report)),
+    )
+
+
+def pack_netlist(synthesis: Synthesis, *, folder: Path, clock: str = "clk", device: str | None = None) -> Packing:
+    """What a synthesized module takes of a device, without placing it: seconds, where that takes minutes.
+
+    Placing changes none of it. Parameters and errors as those of `place_netlist`; `folder` gets
+    ``MODULE_FAMILY_pack.log``.
+    """
+    chosen = _choose(synthesis, device)
+    with _run(synthesis, chosen, folder, clock, "pack", ["--pack-only"]) as (output, _, added):
+        return _count(synthesis, chosen, output, added)
+
+
+def _choose(synthesis: Synthesis, device: str | None) -> _Device:
+    name = device or default_device(synthesis.family)
+    check_choice("Device", name, tuple(name for name, each in DEVICES.items() if each.family == synthesis.family))
+    return DEVICES[name]
+
+
+@contextmanager
+def _run(
+    synthesis: Synthesis, device: _Device, folder: Path, clock: str, verb: str, options: Sequence[str]
+) -> Iterator[tuple[str, Path, int]]:
+    """Run nextpnr: its messages, the folder of what it made, and the number of flip-flops that were added."""
     tool = find_tool(device.tool)
     name = synthesis.module
     module = _read_module(synthesis)
     added = _add_flip_flops(module, clock, device)
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"{name}_{synthesis.family}_place.log"
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".place-") as place:
-        scratch = Path(place)
+    log = folder / f"{name}_{synthesis.family}_{verb}.log"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".place-") as inside:
+        scratch = Path(inside)
         (scratch / "netlist.json").write_text(json.dumps({"creator": "Evenstep", "modules": {name: module}}))
-        arguments = ["--json", "netlist.json", "--top", name, "--report", "report.json", "--seed", str(seed)]
+        arguments = ["--json", "netlist.json", "--top", name, *options]
         arguments += ["--freq", str(_TARGET_MHZ), "--timing-allow-fail", *device.options]
         try:
-            output = run_tool(tool, arguments, folder=scratch, log=log, doing=f"place {name} on {device.name}")
+            output = run_tool(tool, arguments, folder=scratch, log=log, doing=f"{verb} {name} on {device.name}")
         except RuntimeError:
             if missing := _missing_room(log.read_text(), device):
                 raise NoRoomError(
                     f"{name} does not fit {device.name}: with the {added:,} flip-flops around it, it takes {missing}"
                 ) from None
             raise
-        report = json.loads((scratch / "report.json").read_text())
-    if not report["fmax"]:
-        raise RuntimeError(f"{name} has no path between flip-flops of {clock}: there is no frequency to measure")
+        yield output, scratch, added
+
+
+def _count(synthesis: Synthesis, device: _Device, output: str, added: int) -> Packing:
+    """Cells that nextpnr says it uses, but the flip-flops that were added."""
+    usage = {cell: used for cell, used, _ in read_usage(output)}
 
     def used(*kinds: str) -> int:
-        return sum(report["utilization"].get(kind, {"used": 0})["used"] for kind in kinds)
+        return sum(usage.get(kind, 0) for kind in kinds)
 
     if synthesis.family == "ice40":
         alone = _cells_used_as(output, "DFF only")
         luts, flip_flops = used(device.luts) - alone, alone + _cells_used_as(output, "LUT4 and DFF")
     else:
         luts, flip_flops = used(device.luts), used("TRELLIS_FF")
-    return Implementation(
-        module=name,
+    return Packing(
+        module=synthesis.module,
         device=device.name,
-        seed=seed,
         luts=luts,
         flip_flops=flip_flops - added,
         carries=synthesis.carries,
         block_rams=used(device.block_rams),
         dsps=used(*device.dsps),
-        fmax=min(each["achieved"] for each in report["fmax"].values()),
-        critical_path=_describe(slowest_path(report)),
     )
 
 

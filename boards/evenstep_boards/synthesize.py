@@ -12,14 +12,15 @@ from evenstep.checks import check_choice
 from evenstep_boards.carries import open_carry_ends
 from evenstep_boards.toolchain import find_tool, run_tool, wheel_folder
 
-__all__ = ["FAMILIES", "Synthesis", "cell_models", "synthesize_verilog"]
+__all__ = ["FAMILIES", "Synthesis", "cell_models", "synthesis_commands", "synthesize_verilog"]
 
 
 @dataclass(frozen=True)
 class _Family:
-    """Commands of a family, and which of its cells are what."""
+    """Commands of a family, the last one's option against DSP blocks, and which of its cells are what."""
 
     commands: tuple[str, ...]
+    without_dsps: str
     luts: Mapping[str, int]
     flip_flops: tuple[str, ...]
     carries: Mapping[str, int]
@@ -31,6 +32,7 @@ class _Family:
 FAMILIES: dict[str, _Family] = {
     "ice40": _Family(
         commands=("synth_ice40 -top {top}",),
+        without_dsps="",
         luts={"SB_LUT4": 1},
         flip_flops=("SB_DFF",),
         carries={"SB_CARRY": 1},
@@ -40,11 +42,22 @@ FAMILIES: dict[str, _Family] = {
     # abc9 aborts on wires named like `\a[0]`, which are hidden before; wide multiplexers double the size of counters.
     "ecp5": _Family(
         commands=(r"rename -hide w:*\[*", "synth_ecp5 -nowidelut -top {top}"),
+        without_dsps=" -nodsp",
         luts={"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
         flip_flops=("TRELLIS_FF",),
         carries={"CCU2C": 2},
         block_rams=("DP16KD", "PDPW16KD"),
         dsps=("MULT18X18D", "ALU54B"),
+    ),
+    # Its LUTs have up to six inputs; a distributed RAM of 32 or 64 words by up to 6 bits takes four.
+    "xilinx7": _Family(
+        commands=("synth_xilinx -family xc7 -noiopad -noclkbuf -top {top}",),
+        without_dsps=" -nodsp",
+        luts={"INV": 1, **{f"LUT{inputs}": 1 for inputs in range(1, 7)}, "RAM32M": 4, "RAM64M": 4, "SRL16E": 1},
+        flip_flops=("FD",),
+        carries={"CARRY4": 4},
+        block_rams=("RAMB18", "RAMB36"),
+        dsps=("DSP48E1",),
     ),
 }
 
@@ -60,8 +73,9 @@ class Synthesis:
     family : str
         One of `FAMILIES`.
     luts, flip_flops, carries, block_rams, dsps : int
-        Cells of each kind, in the family's own: 4-input LUTs, and block RAMs of 4 Kbit (iCE40) or 18 Kbit (ECP5).
-        A carry is a bit of an adder; on ECP5 it is inside of LUTs that are counted already.
+        Cells of each kind, in the family's own: LUTs of 4 inputs, or of up to 6 (7-series), and block RAMs of 4 Kbit
+        (iCE40), 18 Kbit (ECP5) or 18 and 36 Kbit (7-series). A carry is a bit of an adder; on ECP5 it is inside of LUTs
+        that are counted already.
     netlist : Path
         Verilog of the cells, the same module and ports as before.
     cells : Path
@@ -79,7 +93,15 @@ class Synthesis:
     cells: Path
 
 
-def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) -> Synthesis:
+def synthesis_commands(family: str, *, dsps: bool = True) -> tuple[str, ...]:
+    """Yosys's commands for a family, where ``{top}`` stands for the module."""
+    check_choice("Family", family, tuple(FAMILIES))
+    chosen = FAMILIES[family]
+    *before, last = chosen.commands
+    return (*before, last if dsps else last + chosen.without_dsps)
+
+
+def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path, dsps: bool = True) -> Synthesis:
     """Synthesize a module with Yosys. The first run of the one from PyPI takes half a minute longer on a machine.
 
     Parameters
@@ -93,6 +115,8 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) ->
     folder : Path
         Gets the netlist, ``TOP_FAMILY.v``, its cells as JSON, ``TOP_FAMILY.cells``, and Yosys's output,
         ``TOP_FAMILY.log``. Made if missing.
+    dsps : bool
+        Whether multipliers become DSP blocks where Yosys does that of itself.
 
     Raises
     ------
@@ -101,8 +125,7 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path) ->
     ValueError
         The family is unknown.
     """
-    check_choice("Family", family, tuple(FAMILIES))
-    commands = FAMILIES[family].commands
+    commands = synthesis_commands(family, dsps=dsps)
     yosys = find_tool("yosys")
     folder.mkdir(parents=True, exist_ok=True)
     netlist, cells, log = (folder / f"{top}_{family}.{suffix}" for suffix in ("v", "cells", "log"))

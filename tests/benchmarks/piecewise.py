@@ -38,7 +38,6 @@ from evenstep.compiler import compile_network
 from evenstep.files import write_file
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry, Rescale
-from evenstep_boards.synthesize import FAMILIES
 
 MODEL = "mlp-256"
 #: Accuracies that differ by less are equal, in points: about what ten pictures of the test set are.
@@ -224,7 +223,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bits", type=int, nargs="+", default=list(BITS), help="W: sign and magnitude bits")
     parser.add_argument("--breakpoints", type=int, nargs="+", default=list(BREAKPOINTS))
-    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=["ecp5", "ice40"])
+    parser.add_argument("--families", nargs="+", choices=("ecp5", "ice40"), default=["ecp5", "ice40"])
     parser.add_argument("--seeds", type=int, default=1, help="placements of each, of which frequencies are the median")
     parser.add_argument("--jobs", type=int, default=1, help="elements at once")
     parser.add_argument("--folder", type=Path, default=Path("piecewise-benchmark"), help="where results are kept")

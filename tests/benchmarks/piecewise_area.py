@@ -39,7 +39,7 @@ from evenstep.gateware.piecewise import PiecewiseCounter
 from evenstep.generate import create_block, emit_verilog
 from evenstep.spec import Geometry, LaneFormat
 from evenstep_boards.place import NoRoomError, place_netlist
-from evenstep_boards.synthesize import FAMILIES, synthesize_verilog
+from evenstep_boards.synthesize import synthesize_verilog
 
 __all__ = ["STRUCTURES", "Area", "Design", "measure"]
 
@@ -217,7 +217,7 @@ def main() -> int:
     parser.add_argument("--act-bits", type=int, default=8, help="A")
     parser.add_argument("--bits", type=int, nargs="+", default=list(BITS), help="W: sign and magnitude bits")
     parser.add_argument("--breakpoints", type=int, nargs="+", default=list(BREAKPOINTS))
-    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=["ecp5", "ice40"])
+    parser.add_argument("--families", nargs="+", choices=("ecp5", "ice40"), default=["ecp5", "ice40"])
     parser.add_argument("--seeds", type=int, default=1, help="placements of each, of which frequencies are the median")
     parser.add_argument("--jobs", type=int, default=1, help="elements at once")
     parser.add_argument("--folder", type=Path, default=Path("piecewise-benchmark"), help="where results are kept")

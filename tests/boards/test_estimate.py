@@ -1,20 +1,28 @@
 """The area figures of `evenstep estimate` against synthesis, part by part."""
 
+import json
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from evenstep.estimate import estimate_area
+from evenstep.gateware.array import PEArray
+from evenstep.gateware.counters.ccu2c import Ecp5Form
 from evenstep.gateware.join import Joiner
 from evenstep.gateware.memory import WordMemory
 from evenstep.generate import emit_verilog, generate_block
 from evenstep.spec import Geometry
 from evenstep.spec.join import KNEE_WORDS
+from evenstep_boards.bench.figures import read_figures
+from evenstep_boards.bench.fits import fit_designs, held_out_designs
+from evenstep_boards.bench.fitting import fit_coefficients
+from evenstep_boards.commands.bench import SHIPPED
+from evenstep_boards.measure import read_records
+from evenstep_boards.place import pack_netlist
 from evenstep_boards.synthesize import synthesize_verilog
 
 PARTS = {"array": "array", "drain": "drain", "combine": "combiner", "threshold": "thresholds", "packer": "packer"}
-BINARY = Geometry(columns=2, weight_bits=1, act_bits=1, output_bits=1)
-WIDE = Geometry(columns=2, lanes=8, weight_bits=4, act_bits=4)
 SUMS = Geometry(columns=2, lanes=8, breakpoints=2)
 DECODED = Geometry(rows=2, columns=1, lanes=8, weight_bits=3, breakpoints=2, piecewise="decoded")
 NARROW = Geometry(accumulator_bits=8, constant_depth=128)
@@ -23,9 +31,6 @@ NARROW = Geometry(accumulator_bits=8, constant_depth=128)
 @pytest.mark.parametrize(
     "block, geometry",
     [
-        ("array", Geometry(columns=4)),
-        ("array", BINARY),
-        ("array", WIDE),
         ("array", SUMS),
         ("array", DECODED),
         ("drain", Geometry(rows=2)),
@@ -37,9 +42,6 @@ NARROW = Geometry(accumulator_bits=8, constant_depth=128)
         ("threshold", Geometry(output_bits=3)),
     ],
     ids=[
-        "array",
-        "array-binary",
-        "array-wide",
         "array-sums",
         "array-decoded",
         "drain",
@@ -62,12 +64,46 @@ def test_area_is_within_a_quarter(block: str, geometry: Geometry, tmp_path: Path
         (tmp_path / "constants.v").write_text(emit_verilog(constants, name="constants")[0])
         memory = synthesize_verilog(tmp_path / "constants.v", top="constants", family="ice40", folder=tmp_path)
         luts, flip_flops = luts - memory.luts, flip_flops - memory.flip_flops
-    estimate = estimate_area(geometry)
+    estimate = estimate_area(geometry, "ice40")
     for found, expected in (
         (luts, estimate.luts[PARTS[block]]),
         (flip_flops, estimate.flip_flops[PARTS[block]]),
     ):
         assert 4 * abs(found - expected) <= found, f"{block}: {found} synthesized, {expected} estimated"
+
+
+@pytest.mark.parametrize("family, counter", [("ice40", "portable"), ("ecp5", "ecp5")])
+def test_area_of_an_array_is_within_a_twentieth(family: str, counter: str, tmp_path: Path) -> None:
+    """LUTs as nextpnr counts them, and flip-flops to the last one, of this gateware."""
+    geometry = Geometry(rows=2, columns=3, lanes=8, weight_bits=2, act_bits=2, counter=counter)
+    array = PEArray(geometry)
+    text, _ = emit_verilog(Ecp5Form(array) if family == "ecp5" else array, name="array")
+    (tmp_path / "array.v").write_text(text)
+    synthesis = synthesize_verilog(tmp_path / "array.v", top="array", family=family, folder=tmp_path)
+    found, estimate = pack_netlist(synthesis, folder=tmp_path), estimate_area(geometry)
+    assert estimate_area(geometry, family).luts["array"] == pytest.approx(found.luts, rel=0.05)
+    assert estimate.flip_flops["array"] == found.flip_flops
+
+
+def test_area_of_measured_arrays_is_within_a_twentieth() -> None:
+    """Those of the shipped results that coefficients are not fitted to."""
+    results = read_figures(read_records(SHIPPED).values(), [*held_out_designs(), *fit_designs()], 1)
+    for design in held_out_designs():
+        estimate = estimate_area(design.geometry, design.target)
+        assert estimate.luts["array"] == pytest.approx(results[design].luts, rel=0.05), design.name
+        assert estimate.flip_flops["array"] == results[design].flip_flops, design.name
+    kept = json.loads(files("evenstep.estimate").joinpath("coefficients.json").read_text())
+    assert fit_coefficients(results) == kept, "evenstep bench --fit makes them"
+
+
+def test_counters_are_of_their_family() -> None:
+    geometry = Geometry(counter="ice40")
+    assert estimate_area(geometry) == estimate_area(geometry, "ice40")
+    assert estimate_area(Geometry()) == estimate_area(Geometry(), "ecp5") != estimate_area(Geometry(), "ice40")
+    with pytest.raises(ValueError, match=r"^Counter on ecp5 must be one of portable, ecp5, not 'ice40'$"):
+        estimate_area(geometry, "ecp5")
+    with pytest.raises(ValueError, match=r"^Family must be one of ecp5, ice40, not 'virtex'$"):
+        estimate_area(geometry, "virtex")
 
 
 def test_area_of_the_joiner_is_within_a_quarter(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,10 @@ import pytest
 from evenstep.generate import generate_block
 from evenstep.spec import Geometry
 from evenstep_boards import toolchain
-from evenstep_boards.place import NoRoomError, place_netlist
-from evenstep_boards.synthesize import FAMILIES, Synthesis, synthesize_verilog
+from evenstep_boards.place import NoRoomError, pack_netlist, place_netlist
+from evenstep_boards.synthesize import Synthesis, synthesize_verilog
 
+FAMILIES = ("ice40", "ecp5")
 # An 8-bit accumulator with a parity beside it: every path from input to output, from input to register and back.
 ACCUMULATOR = """
 module accumulator(input clk, input rst, input [7:0] step, output reg [7:0] total, output odd, output one);
@@ -54,6 +55,8 @@ def test_only_the_block_is_counted(family: str, accumulators: dict[str, Synthesi
     synthesis = accumulators[family]
     placed = place_netlist(synthesis, folder=tmp_path, seed=1)
     assert placed.flip_flops == synthesis.flip_flops == 8
+    packed = asdict(pack_netlist(synthesis, folder=tmp_path))
+    assert packed == {name: value for name, value in asdict(placed).items() if name in packed}
     # A carry chain begins and ends in cells of its own, and a constant takes one.
     assert synthesis.luts <= placed.luts <= synthesis.luts + 6
     assert (placed.block_rams, placed.dsps, placed.carries) == (0, 0, synthesis.carries)
@@ -118,6 +121,14 @@ def test_bad_arguments_are_refused(accumulators: dict[str, Synthesis], tmp_path:
     for clock in ("clock", "total"):
         with pytest.raises(ValueError, match=rf"^Clock must be one of the module's inputs, not '{clock}'$"):
             place_netlist(accumulators["ice40"], folder=tmp_path, clock=clock)
+
+
+def test_what_cannot_be_placed_is_refused(tmp_path: Path) -> None:
+    nothing = Synthesis("a", "xilinx7", 0, 0, 0, 0, 0, tmp_path / "a.v", tmp_path / "a.cells")
+    with pytest.raises(ValueError, match=r"^Family to place on must be one of ice40, ecp5, not 'xilinx7'$"):
+        place_netlist(nothing, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"^Device must be one of hx8k, up5k, not 'lfe5u-85f'$"):
+        place_netlist(replace(nothing, family="ice40"), folder=tmp_path, device="lfe5u-85f")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

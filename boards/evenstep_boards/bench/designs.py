@@ -1,0 +1,251 @@
+"""What is measured: elements, arrays and threshold units, of our structures and of plain ones, on each target."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from amaranth.lib import wiring
+
+from evenstep.gateware.array import PEArray
+from evenstep.gateware.count import Counter, PlannedCounter, PortableCounter
+from evenstep.gateware.counters.ccu2c import Ecp5Form
+from evenstep.gateware.counters.plans import create_chain_plan
+from evenstep.gateware.element import ChainElement, ProcessingElement
+from evenstep.gateware.threshold import ThresholdUnit, create_threshold_unit
+from evenstep.gateware.timing import array_latency
+from evenstep.spec import Geometry
+from evenstep.spec.geometry import THRESHOLD_STYLES
+from evenstep_boards.bench.baselines import MultiplierUnit, PopcountCounter, ProductCounter
+from evenstep_boards.bench.fed import FedArray
+
+__all__ = ["BASELINES", "TARGETS", "ArrayDesign", "Design", "ElementDesign", "Target", "ThresholdDesign"]
+
+ACCUMULATOR_BITS = 16
+#: Structures that ours are compared with.
+BASELINES = ("product", "popcount")
+#: Registers of iCE40's elements: behind half of the stages and behind the count, enough for its boards' clocks.
+_ICE40_LATENCY = 2
+_CHANNELS = 16
+
+
+@dataclass(frozen=True)
+class Target:
+    """A family of `evenstep_boards.synthesize`, and the device of `evenstep_boards.place`, if blocks are placed."""
+
+    family: str
+    device: str | None
+
+
+TARGETS = {
+    "ecp5": Target("ecp5", "lfe5u-85f"),
+    "ice40": Target("ice40", "hx8k"),
+    "up5k": Target("ice40", "up5k"),
+    "xilinx7": Target("xilinx7", None),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A block to measure.
+
+    Parameters
+    ----------
+    target : str
+        One of `TARGETS`.
+    structure : str
+        Which of those that the kind of block has.
+    """
+
+    target: str
+    structure: str
+
+    @property
+    def size(self) -> str:
+        """What it has in common with those that it is compared with."""
+        raise NotImplementedError
+
+    @property
+    def kind(self) -> str:
+        """What it is."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """Name in the file of results, and what patterns are for."""
+        return f"{self.target}/{self.kind}/{self.size.replace(' ', '')}/{self.structure}"
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is placed and routed."""
+        return TARGETS[self.target].device is not None
+
+    @property
+    def dsps(self) -> bool:
+        """Whether its multipliers become DSP blocks."""
+        return False
+
+    @property
+    def operations(self) -> int:
+        """Binary operations of a cycle: ANDs and additions of partial products."""
+        return 0
+
+    @property
+    def latency(self) -> int:
+        """Registers between input and result; of an element, its accumulator not included."""
+        raise NotImplementedError
+
+    def component(self) -> wiring.Component:
+        """The block."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElementDesign(Design):
+    """An element of K lanes, with an accumulator of 16 bits that can be cleared and takes no Horner steps.
+
+    Structures: ``ecp5``, ``ice40`` and ``portable``, the counters of these names, the latter with one register behind
+    the count, as engines have it; ``pipelined``, the portable one with as many registers as the target's own; those of
+    `BASELINES`.
+    """
+
+    lanes: int
+    weight_bits: int
+    act_bits: int
+
+    @property
+    def kind(self) -> str:
+        return "element"
+
+    @property
+    def size(self) -> str:
+        return f"{self.lanes}, {self.weight_bits} x {self.act_bits}"
+
+    @property
+    def operations(self) -> int:
+        return 2 * self.lanes * self.weight_bits * self.act_bits
+
+    @property
+    def latency(self) -> int:
+        if self.structure not in ("ecp5", "ice40", "pipelined"):
+            return 1
+        if self.target != "ecp5":
+            return _ICE40_LATENCY
+        plan = create_chain_plan(self.lanes, self.weight_bits, self.act_bits, ACCUMULATOR_BITS)
+        return max(1, plan.stages)
+
+    def component(self) -> wiring.Component:
+        sizes: Any = {
+            "lanes": self.lanes,
+            "weight_bits": self.weight_bits,
+            "act_bits": self.act_bits,
+            "latency": self.latency,
+        }
+        accumulator: Any = {"accumulator_bits": ACCUMULATOR_BITS, "digit_step": 0}
+        if self.structure == "ecp5":
+            return Ecp5Form(ChainElement(**sizes, **accumulator))
+        kinds: dict[str, type[Counter]] = {
+            "ice40": PlannedCounter,
+            "portable": PortableCounter,
+            "pipelined": PortableCounter,
+            "product": ProductCounter,
+            "popcount": PopcountCounter,
+        }
+        return ProcessingElement(kinds[self.structure](**sizes), **accumulator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayDesign(Design):
+    """An array of R x C elements with accumulators, its activation sums, and the registers that tiles leave through.
+
+    Structures: the counters' names.
+
+    Parameters
+    ----------
+    fed : bool
+        Whether its operands come from block RAMs beside it, and it is placed; without, its cells are only counted, for
+        what `evenstep estimate` is fitted to.
+    """
+
+    rows: int
+    columns: int
+    lanes: int
+    weight_bits: int
+    act_bits: int
+    accumulator_bits: int = ACCUMULATOR_BITS
+    fed: bool = True
+
+    @property
+    def kind(self) -> str:
+        return "array" if self.fed else "bare-array"
+
+    @property
+    def size(self) -> str:
+        shape = f"{self.rows} x {self.columns} x {self.lanes}, {self.weight_bits} x {self.act_bits}"
+        same = self.accumulator_bits == ACCUMULATOR_BITS
+        return shape if same else f"{shape}, {self.accumulator_bits} bits"
+
+    @property
+    def placed(self) -> bool:
+        return self.fed and super().placed
+
+    @property
+    def operations(self) -> int:
+        return 2 * self.rows * self.columns * self.lanes * self.weight_bits * self.act_bits
+
+    @property
+    def latency(self) -> int:
+        return array_latency(self.geometry)
+
+    @property
+    def geometry(self) -> Geometry:
+        """What it is generated from."""
+        return Geometry(
+            rows=self.rows,
+            columns=self.columns,
+            lanes=self.lanes,
+            weight_bits=self.weight_bits,
+            act_bits=self.act_bits,
+            accumulator_bits=self.accumulator_bits,
+            counter=self.structure,
+        )
+
+    def component(self) -> wiring.Component:
+        array = FedArray(self.geometry) if self.fed else PEArray(self.geometry)
+        return Ecp5Form(array) if TARGETS[self.target].family == "ecp5" else array
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdDesign(Design):
+    """A threshold unit of 16 channels for sums of 16 bits, which a host can write and read.
+
+    Structures: the styles of threshold units; ``multiplier``, requantization without DSP blocks, and
+    ``multiplier-dsp``, with them.
+    """
+
+    bits: int
+
+    @property
+    def kind(self) -> str:
+        return "thresholds"
+
+    @property
+    def size(self) -> str:
+        return f"{self.bits} bits"
+
+    @property
+    def dsps(self) -> bool:
+        return self.structure == "multiplier-dsp"
+
+    @property
+    def latency(self) -> int:
+        return self._unit.latency
+
+    def component(self) -> wiring.Component:
+        return self._unit
+
+    @cached_property
+    def _unit(self) -> ThresholdUnit:
+        sizes: Any = {"width": ACCUMULATOR_BITS, "bits": self.bits, "channels": _CHANNELS}
+        if self.structure in THRESHOLD_STYLES:
+            return create_threshold_unit(self.structure, **sizes)
+        return MultiplierUnit(**sizes)

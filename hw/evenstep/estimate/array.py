@@ -1,0 +1,187 @@
+"""Area of an array: what its structure fixes, counted; what synthesis makes of the rest, fitted to what it made.
+
+Carry chains are planned cell by cell, so those of an array are counted exactly, and so are flip-flops. How synthesis
+shares and maps plain adders is its own affair: there, LUTs are a sum of a few quantities of the structure, each times a
+coefficient. Coefficients are in ``coefficients.json``, by family and counter; ``evenstep bench --fit FILE`` writes them
+from its results.
+"""
+
+import json
+from functools import cache
+from importlib.resources import files
+from itertools import product
+
+from evenstep.checks import check_choice
+from evenstep.gateware.counters.plan import Operand, Plan
+from evenstep.gateware.counters.plans import adder_bits, create_adder_plan, create_chain_plan
+from evenstep.gateware.timing import counter_latency, is_pipelined
+from evenstep.spec.encoding import unsigned_bits
+from evenstep.spec.geometry import Geometry
+
+__all__ = ["FAMILIES", "array_flip_flops", "array_luts", "array_terms", "default_family"]
+
+#: Families that there are coefficients for, and the counters of each.
+FAMILIES = {"ecp5": ("portable", "ecp5"), "ice40": ("portable", "ice40")}
+#: Elements of a row or column that share a register of operands; see `evenstep.gateware.array`.
+_REACH = 4
+
+
+def default_family(geometry: Geometry) -> str:
+    """The family that a geometry's counter is made for; ECP5 for the portable one."""
+    return "ice40" if geometry.counter == "ice40" else "ecp5"
+
+
+def array_luts(geometry: Geometry, family: str) -> int:
+    """LUTs of an array without breakpoints, placed on a device of `family`.
+
+    Raises
+    ------
+    ValueError
+        The family is unknown, or its carry chains are not those that the counter is planned for.
+    """
+    known, terms = array_terms(geometry, family)
+    coefficients = _coefficients()[family][geometry.counter]
+    return round(known + sum(coefficients[name] * amount for name, amount in terms.items()))
+
+
+@cache
+def _coefficients() -> dict[str, dict[str, dict[str, float]]]:
+    return json.loads(files("evenstep.estimate").joinpath("coefficients.json").read_text("utf-8"))
+
+
+def array_terms(geometry: Geometry, family: str) -> tuple[int, dict[str, int]]:
+    """LUTs of an array that are known, and quantities that the others are proportional to; errors as `array_luts`."""
+    check_choice("Family", family, tuple(FAMILIES))
+    g = geometry
+    check_choice(f"Counter on {family}", g.counter, FAMILIES[family])
+    elements = g.rows * g.columns
+    act_sums = 0 if g.encoding == "unsigned" else g.rows
+    if is_pipelined(g):
+        chains = elements * _chain_luts(g, g.weight_bits) + act_sums * _chain_luts(g, 1)
+        # Columns are selected in pairs, which a LUT does, then among pairs.
+        pairs = (g.columns + 1) // 2
+        selection = g.rows * g.accumulator_bits * (pairs + -(-(pairs - 1) // 3))
+        return chains + selection, {"array": 1, "columns": g.columns}
+    counted = _planned_terms if g.counter == "ice40" else _portable_terms
+    counters = [(elements, counted(g.lanes, g.weight_bits, g.act_bits))]
+    counters += [(act_sums, _portable_terms(g.lanes, 1, g.act_bits))]
+    terms = {"array": 1}
+    for count, of_counter in counters:
+        for name, amount in of_counter.items():
+            terms[name] = terms.get(name, 0) + count * amount
+    # Sums are added, and shifted before: two LUTs a bit; the drain registers take one, but those of the last column.
+    known = 2 * (elements + act_sums) * g.accumulator_bits + g.rows * (g.columns - 1) * g.accumulator_bits
+    return known, terms
+
+
+def _portable_terms(lanes: int, weight_bits: int, act_bits: int) -> dict[str, int]:
+    """Quantities of a portable counter: partial products, bits of the planes' counts, and of adders of these."""
+    terms = [(lanes << i + j, i + j) for i in range(act_bits) for j in range(weight_bits)]
+    quantities = {"products": lanes * len(terms), "counts": unsigned_bits(lanes) * len(terms), "sums": 0}
+    # Neighbours are added, and the bits below the higher one's first are only passed on.
+    while len(terms) > 1:
+        left = terms[len(terms) // 2 * 2 :]
+        added = [(low[0] + high[0], low[1], high[1]) for low, high in zip(terms[::2], terms[1::2], strict=False)]
+        quantities["sums"] += sum(unsigned_bits(largest) - max(places) for largest, *places in added)
+        terms = [(largest, min(places)) for largest, *places in added] + left
+    return quantities
+
+
+def _planned_terms(lanes: int, weight_bits: int, act_bits: int) -> dict[str, int]:
+    """Quantities of a counter of planned additions: products' LUTs, and positions of its chains."""
+    plan = create_adder_plan(lanes, weight_bits, act_bits)
+    positions = sum(len(segment.positions) + 1 for segment in plan.segments)
+    return {"planned products": len(adder_bits(lanes, weight_bits, act_bits)), "positions": positions}
+
+
+def _chain_luts(g: Geometry, weight_bits: int) -> int:
+    """LUTs of an element of carry chains: both halves of every cell, and what selects a sum where a chain cannot."""
+    plan = _plan(g, weight_bits)
+    luts = 0
+    for chain in plan.chains:
+        spills = False
+        halves = 0
+        for index in chain:
+            is_sum = index == len(plan.segments)
+            halves += 1 + (g.accumulator_bits if is_sum else len(plan.segments[index].positions))
+            spills = not is_sum and plan.segments[index].spills
+        halves += spills
+        luts += halves + halves % 2
+    return luts + sum(1 for weight in range(g.digit_step, g.accumulator_bits) if _selects_apart(plan, weight))
+
+
+def _selects_apart(plan: Plan, weight: int) -> bool:
+    """Whether the accumulator's position of a weight adds so much that selecting the sum takes a LUT of its own."""
+    added: tuple[Operand, ...] = plan.result[weight] if weight < len(plan.result) else ()
+    if weight == 0 and len(added) > 1:
+        added = added[:-1]  # that one is the carry
+    return any(each.kind != "bit" or each.bits[0] < len(plan.inputs) for each in added)
+
+
+def array_flip_flops(geometry: Geometry) -> int:
+    """Flip-flops of an array without breakpoints."""
+    g = geometry
+    act_sums = 0 if g.encoding == "unsigned" else g.rows
+    if is_pipelined(g):
+        return _pipelined_flip_flops(g, act_sums)
+    counts = [unsigned_bits(g.lanes * (2**bits - 1) * (2**g.act_bits - 1)) for bits in (g.weight_bits, 1)]
+    elements = g.rows * g.columns
+    # Flags of a step, and columns that are still to leave.
+    control = 6 + g.columns.bit_length()
+    return 2 * (elements + act_sums) * g.accumulator_bits + elements * counts[0] + act_sums * counts[1] + control
+
+
+def _pipelined_flip_flops(g: Geometry, act_sums: int) -> int:
+    elements = g.rows * g.columns
+    latency = counter_latency(g) - 2
+    row_groups, column_groups = -(-g.columns // _REACH), -(-g.rows // _REACH)
+    acts, weights, sums = _registers(g, g.weight_bits)
+    # Operands: a register for each row and column and for each group of their elements, and what waits there.
+    total = g.rows * (g.act_word_bits + row_groups * (g.act_word_bits + sum(acts.values())))
+    total += g.weight_word_bits + column_groups * (g.weight_word_bits + g.columns * sum(weights.values()))
+    total += elements * sums
+    if act_sums:
+        acts, weights, sums = _registers(g, 1)
+        delays = latency - min(latency, max(1, _plan(g, 1).stages))
+        # All weights are the same flag, so these registers are one.
+        total += act_sums * (sum(acts.values()) + max(weights.values()) + sums + delays * (g.act_word_bits + 1) + 2)
+    # Accumulators and what holds them; pairs of columns, and the output, both with the activation sums beside.
+    pairs = (g.columns + 1) // 2
+    total += g.accumulator_bits * (2 * elements + 4 * act_sums + g.rows * (pairs + 1))
+    # Five copies of the decisions for each element and activation sum, one for each column, and selections; flags.
+    total += 5 * g.rows * (g.columns + 1) + g.columns + elements + 4 * (latency + 2)
+    return total + g.columns + 13
+
+
+def _plan(g: Geometry, weight_bits: int) -> Plan:
+    return create_chain_plan(g.lanes, weight_bits, g.act_bits, g.accumulator_bits)
+
+
+def _registers(g: Geometry, weight_bits: int) -> tuple[dict[int, int], dict[int, int], int]:
+    """Registers behind the operands of a chain element, of activations and of weights, by bit; and of its sums."""
+    plan = _plan(g, weight_bits)
+    operands = list(product(range(g.lanes), range(g.act_bits), range(weight_bits)))
+    made = {segment.output + place: segment.stage + 1 for segment in plan.segments for place in range(segment.outputs)}
+    needed: dict[int, int] = {}
+    uses = [
+        (segment.stage, operand)
+        for segment in plan.segments
+        for position in ((segment.carry,) if segment.carry else (), *segment.positions)
+        for operand in position
+    ]
+    uses += [(plan.stages, operand) for column in plan.result for operand in column]
+    for stage, operand in uses:
+        for bit in operand.bits:
+            needed[bit] = max(stage, needed.get(bit, 0))
+    acts: dict[int, int] = {}
+    weights: dict[int, int] = {}
+    sums = 0
+    first = plan.stages == 0  # then there is a register in front of the first stage, which is the last
+    for bit, stage in needed.items():
+        if bit >= len(operands):
+            sums += max(0, stage - made[bit] + 1)
+            continue
+        lane, act, weight = operands[bit]
+        for kind, key in ((acts, lane * g.act_bits + act), (weights, lane * weight_bits + weight)):
+            kind[key] = max(kind.get(key, 0), stage + first)
+    return acts, weights, sums

@@ -1,16 +1,15 @@
 """`evenstep fit`: the engine for a network, for a rate of frames or within an area."""
 
-import shlex
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from evenstep.estimate.devices import DEVICES
-from evenstep.estimate.fit import Fit, fit_area, fit_rate
-from evenstep.generate.options import geometry_options
+from evenstep.estimate.fit import fit_area, fit_rate
+from evenstep.generate.options import generate_command, geometry_options
 from evenstep.qonnx import read_network
-from evenstep.spec import PRESETS, Geometry
+from evenstep.spec import Geometry
 
 __all__ = ["fit"]
 
@@ -61,16 +60,4 @@ def fit(
         highlight=False,
         soft_wrap=True,
     )
-    click.echo(_command(found))
-
-
-def _command(found: Fit) -> str:
-    """What generates the engine: every parameter that is not the default."""
-    default = PRESETS["default"].to_dict()
-    words = ["evenstep", "generate"]
-    for name, value in found.geometry.to_dict().items():
-        if value == default[name]:
-            continue
-        option = f"--{name.replace('_', '-')}"
-        words += [option] if value is True else [option, str(value)]
-    return shlex.join(words)
+    click.echo(generate_command(g))

@@ -1,5 +1,6 @@
 """Command-line options that make a geometry; shared by every command that takes one."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
@@ -9,7 +10,7 @@ import click
 
 from evenstep.spec import COUNTERS, PIECEWISE_STYLES, PRESETS, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Geometry
 
-__all__ = ["geometry_options"]
+__all__ = ["generate_command", "geometry_options"]
 
 _CHOICES = {
     "threshold_style": THRESHOLD_STYLES,
@@ -81,3 +82,17 @@ def geometry_options(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Geometry to start from; the options below change it.",
     )(decorated)
+
+
+def generate_command(geometry: Geometry) -> str:
+    """What generates an engine of `geometry`: every parameter that is not what it is without its option."""
+    default = PRESETS["default"].to_dict()
+    # These follow others where they are not given.
+    default |= {"output_bits": geometry.act_bits, "max_weight_bits": geometry.weight_bits}
+    words = ["evenstep", "generate"]
+    for name, value in geometry.to_dict().items():
+        if value == default[name]:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        words += [option] if value is True else [option, str(value)]
+    return shlex.join(words)

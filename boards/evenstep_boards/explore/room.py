@@ -1,0 +1,134 @@
+"""Room: what the memories of an engine take of a device's, in whole block RAMs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from evenstep.estimate.devices import DEVICES, Device
+from evenstep.gateware.memory import HOST_BITS
+from evenstep.link.frame import MAX_FRAME
+from evenstep.spec import Geometry
+from evenstep.spec.join import KNEE_WORDS
+from evenstep_boards.spram import SPRAM_DEPTH
+
+__all__ = ["PLACES", "Place", "Room", "memory_room"]
+
+_SPRAM_KBITS = 256
+_SPRAM_WIDTH = 16
+#: A word of each step of a pass: addresses, a count and flags, which make it about as wide.
+_PASS_BITS = 36
+
+
+@dataclass(frozen=True)
+class Place:
+    """What tools know of a device that engines can be explored for.
+
+    Parameters
+    ----------
+    device : Device
+        What it holds.
+    shapes : sequence of (int, int)
+        Widths and depths that one of its block RAMs can have, with a port to read and one to write.
+    kbits : int
+        Of a block RAM.
+    sprams : int
+        Single-port RAMs of 16 bits, `SPRAM_DEPTH` words each, which can hold the weights.
+    family, target : str
+        What synthesis, and place and route, call its family and it; empty where they are for other devices.
+    """
+
+    device: Device
+    shapes: Sequence[tuple[int, int]]
+    kbits: int
+    sprams: int = 0
+    family: str = ""
+    target: str = ""
+
+    @property
+    def blocks(self) -> int:
+        """Its block RAMs."""
+        return (self.device.memory_kbits - self.sprams * _SPRAM_KBITS) // self.kbits
+
+
+def _place(name: str, width: int, kbits: int, **others: str | int) -> Place:
+    """A device whose block RAMs have the widest shape of 512 words, or 256 where they have 4 Kbit."""
+    words = 256 if kbits == 4 else 512
+    shapes = [(max(1, width >> halvings), words << halvings) for halvings in range(width.bit_length())]
+    return Place(DEVICES[name], tuple(shapes), kbits, **others)  # pyright: ignore[reportArgumentType]
+
+
+#: By the names of `evenstep.estimate.devices.DEVICES`.
+PLACES = {
+    "ice40hx8k": _place("ice40hx8k", 16, 4, family="ice40", target="hx8k"),
+    "ice40up5k": _place("ice40up5k", 16, 4, sprams=4, family="ice40", target="up5k"),
+    "ecp5-25f": _place("ecp5-25f", 36, 18, family="ecp5", target="lfe5u-25f"),
+    "ecp5-45f": _place("ecp5-45f", 36, 18, family="ecp5", target="lfe5u-45f"),
+    "ecp5-85f": _place("ecp5-85f", 36, 18, family="ecp5", target="lfe5u-85f"),
+    "gw1nr-9": _place("gw1nr-9", 36, 18),
+    "gatemate-a1": _place("gatemate-a1", 40, 20),
+}
+
+
+@dataclass(frozen=True)
+class Room:
+    """Memories that an engine takes.
+
+    Parameters
+    ----------
+    blocks : int
+        Whole block RAMs.
+    sprams : int
+        Single-port RAMs, for the weights; 0: these are in block RAMs like all others.
+    kbits : int
+        Of all of these.
+    """
+
+    blocks: int
+    sprams: int
+    kbits: int
+
+
+def memory_room(geometry: Geometry, place: Place) -> Room:
+    """Block RAMs of an engine, each memory in the shape that takes fewest.
+
+    Synthesis chooses other shapes at times, and makes LUTs of small memories: it comes to a few more or fewer.
+    Weights lie in single-port RAMs where the device has any and they fit.
+    """
+    sprams = -(-geometry.weight_word_bits // _SPRAM_WIDTH)
+    if sprams > place.sprams or geometry.weight_depth > SPRAM_DEPTH:
+        sprams = 0
+    blocks = sum(
+        copies * _blocks(width, depth, place.shapes)
+        for name, width, depth, copies in _memories(geometry)
+        if not (sprams and name == "weights")
+    )
+    return Room(blocks, sprams, blocks * place.kbits + sprams * _SPRAM_KBITS)
+
+
+def _blocks(width: int, depth: int, shapes: Sequence[tuple[int, int]]) -> int:
+    return min(-(-width // wide) * -(-depth // deep) for wide, deep in shapes)
+
+
+def _memories(g: Geometry) -> Iterator[tuple[str, int, int, int]]:
+    """Name, width, depth and number of all memories, as the gateware has them."""
+    words = [
+        ("program", 32, g.program_depth, 1),
+        ("weights", g.weight_word_bits, g.weight_depth, 1),
+        ("activations", g.act_word_bits, g.act_depth, g.rows),
+        ("results", g.result_bits, g.result_depth, g.rows),
+    ]
+    if g.combines:
+        words.append(("constants", g.constant_words * 32, g.constant_depth, 1))
+    if g.wide_depth:
+        words += [("wide numbers", g.wide_bits, g.wide_depth, g.rows), ("knees", KNEE_WORDS * 32, g.knee_depth, 1)]
+    for name, width, depth, copies in words:
+        lanes, rest = divmod(width, HOST_BITS)
+        yield name, HOST_BITS, depth, copies * lanes
+        yield name, rest, depth, copies if rest else 0
+    yield "flips", 1, g.threshold_depth, 1
+    if g.threshold_style == "bank":
+        yield "thresholds", g.result_bits, g.threshold_depth, 2**g.output_bits - 1
+    else:  # each row reads a place of its own
+        for level in range(g.output_bits):
+            yield "thresholds", g.result_bits, g.threshold_depth << level, g.rows
+    yield "passes", _PASS_BITS, max(2, g.max_passes), 1
+    yield "link", 8, MAX_FRAME, 1

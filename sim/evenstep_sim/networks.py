@@ -7,6 +7,8 @@ import numpy as np
 
 from evenstep.compiler import Program, compile_network
 from evenstep.spec import (
+    INPUT,
+    Concat,
     Conv,
     Dense,
     Encoding,
@@ -78,14 +80,15 @@ def random_network(
 
 
 def _random_pictures(g: Geometry, rng: np.random.Generator, count: int, size: int) -> Network:
-    """Convolutions of every kind, maxima and sums; then one vector."""
+    """Convolutions of every kind, maxima, sums and concatenations; then one vector."""
     channels = int(rng.integers(1, g.lanes + 3))
     shape = (channels, *(int(one) for one in rng.integers(1, size + 1, 2)))
     input_shape, input_bits, bits = shape, int(rng.integers(1, 9)), int(rng.integers(1, g.output_bits + 1))
     layers: list[Layer] = []
+    codes: dict[str, tuple[int, ...]] = {INPUT: shape} if input_bits == bits else {}  # what may be joined
     for number in range(count):
         before = input_bits if number == 0 else bits
-        match rng.integers(4 if number else 2):
+        match rng.integers(6 if number else 2):
             case 2 if bits <= g.act_bits:
                 kernel = _window(rng, shape)
                 padding = (int(rng.integers(kernel[0])), int(rng.integers(kernel[1])), 0, 0)
@@ -96,12 +99,42 @@ def _random_pictures(g: Geometry, rng: np.random.Generator, count: int, size: in
                 area = layers[-1].kernel[0] * layers[-1].kernel[1]  # type: ignore[union-attr]
                 values = np.sort(rng.integers(0, area * 2**bits + 1, (shape[0], 2**bits - 1)), axis=1)
                 layer = MultiThreshold(f"mean{number}", Thresholds(values, rng.random(shape[0]) < 0.3))
+            case 4 | 5:
+                branches = _random_branches(g, rng, f"{number}", layers[-1].name, shape, bits)
+                codes |= {one.name: one.output_shape(shape) for one in branches}
+                layers += branches
+                layer = _random_concat(rng, f"joined{number}", [one.name for one in branches], codes)
+                shape = (sum(codes[name][0] for name in layer.sources), *shape[1:])
             case _:
                 layer = _random_conv(g, rng, f"conv{number}", shape, before, bits)
         layers.append(layer)
-        if not isinstance(layer, MultiThreshold):
+        if not isinstance(layer, MultiThreshold | Concat):
             shape = layer.output_shape(shape)  # type: ignore[union-attr]
+        codes[layer.name] = shape
     return Network((*layers, *_random_end(g, rng, shape, bits)), input_shape=input_shape)
+
+
+def _random_branches(
+    g: Geometry, rng: np.random.Generator, name: str, source: str, shape: tuple[int, ...], bits: int
+) -> list[Conv | MaxPool]:
+    """Layers on the codes of `source` that keep their size, at least one."""
+    branches: list[Conv | MaxPool] = []
+    for number in range(int(rng.integers(1, 4))):
+        if bits <= g.act_bits and not rng.integers(3):
+            pool = MaxPool(f"pool{name}_{number}", (3, 3), (1, 1), (source,), (1, 1, 1, 1))
+            branches.append(pool)
+        else:
+            conv = _random_conv(g, rng, f"branch{name}_{number}", (shape[0], 1, 1), bits, bits)
+            branches.append(replace(conv, stride=(1, 1), sources=(source,)))
+    return branches
+
+
+def _random_concat(rng: np.random.Generator, name: str, wanted: list[str], codes: dict[str, tuple[int, ...]]) -> Concat:
+    """All that is `wanted`, in any order, and what else there is among `codes` of their size, perhaps twice."""
+    size = codes[wanted[0]][1:]
+    alike = [one for one, shape in codes.items() if shape[1:] == size]
+    more = [str(one) for one in rng.choice(alike, int(rng.integers(0 if len(wanted) > 1 else 1, 3)))]
+    return Concat(name, tuple(str(one) for one in rng.permutation([*wanted, *more])))
 
 
 def _random_end(
@@ -169,15 +202,24 @@ def _random_vectors(g: Geometry, rng: np.random.Generator, count: int) -> Networ
     piecewise = rng.random(count) < 0.6 if g.breakpoints else np.zeros(count, bool)
     if g.breakpoints:
         piecewise[rng.integers(count)] = True
-    layers: list[Dense | Rescale] = []
+    layers: list[Dense | Rescale | Concat] = []
+    inputs = sizes[0]
     for index in range(count):
         choose = _piecewise_weights if piecewise[index] else _plain_weights
-        codes, encoding = choose(g, rng, (sizes[index + 1], sizes[index]))
-        layer = Dense(f"layer{index}", codes, encoding, output_bits if index else input_bits)
-        thresholds = _random_thresholds(layer, output_bits, rng) if index < count - 1 else None
-        layers.append(Dense(layer.name, codes, encoding, layer.input_bits, thresholds))
-        if thresholds is None and g.rescale:
-            layers.append(_random_rescale(layer, rng))
+        # Neighbours of one layer before, which the next one takes together.
+        joined = [f"layer{index}", *(f"branch{index}_{n}" for n in range(rng.integers(3) if index < count - 1 else 0))]
+        source, outputs = layers[-1].name if layers else INPUT, 0
+        for name in joined:
+            codes, encoding = choose(g, rng, (sizes[index + 1], inputs))
+            layer = Dense(name, codes, encoding, output_bits if index else input_bits)
+            thresholds = _random_thresholds(layer, output_bits, rng) if index < count - 1 else None
+            layers.append(Dense(layer.name, codes, encoding, layer.input_bits, thresholds, (source,)))
+            outputs += layer.outputs
+            if thresholds is None and g.rescale:
+                layers.append(_random_rescale(layer, rng))
+        if len(joined) > 1:
+            layers.append(Concat(f"joined{index}", tuple(joined)))
+        inputs = outputs
     return Network(tuple(layers))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from evenstep.spec import (
     Add,
+    Concat,
     Conv,
     Geometry,
     Layer,
@@ -33,7 +34,7 @@ ConvMaker = Callable[[str, tuple[int, ...], int, int], Conv]
 def random_residual_network(
     g: Geometry, rng: np.random.Generator, count: int, size: int, *, conv: ConvMaker, last: Callable[..., list[Layer]]
 ) -> Network:
-    """Convolutions whose sums are rescaled, added to those of others, kept, pooled and thresholded in every order.
+    """Convolutions whose sums are rescaled, added to those of others, kept, pooled, thresholded, joined in any order.
 
     Parameters
     ----------
@@ -52,7 +53,9 @@ def random_residual_network(
     wide = [builder.wide_conv("input", TensorType.codes(shape, input_bits))]
     for _ in range(count):
         name = wide[int(rng.integers(len(wide)))]
-        match rng.integers(6):
+        match rng.integers(7):
+            case 6:
+                wide.append(builder.wide_conv(*builder.concat(name, wide)))
             case 0:
                 wide.append(builder.pool(name))
             case 1:
@@ -154,6 +157,16 @@ class _Builder:
         sources = (branch, shortcut) if rng.integers(2) else (shortcut, branch)
         bits = int(rng.integers(3, self._g.wide_bits + 1))
         return self._append(Add(self._name("join"), bits, sources), *(self._types[one] for one in sources))
+
+    def concat(self, name: str, wide: list[str]) -> tuple[str, TensorType]:
+        """Codes of numbers and of others of their size, joined; some twice."""
+        rng, size = self._rng, self._types[name].shape[1:]
+        alike = [one for one in wide if self._types[one].shape[1:] == size]
+        bits = int(rng.integers(1, self._g.output_bits + 1))
+        codes = [self.codes(one, bits=bits)[0] for one in (name, *rng.choice(alike, int(rng.integers(3))))]
+        sources = (*codes, str(rng.choice(codes))) if len(codes) == 1 or rng.random() < 0.3 else tuple(codes)
+        made = self._append(Concat(self._name("joined"), sources), *(self._types[one] for one in sources))
+        return made, self._types[made]
 
     def finish(self, name: str, last: Callable[..., list[Layer]], input_bits: int, shape: tuple[int, ...]) -> Network:
         """The network; what nobody takes is left out."""

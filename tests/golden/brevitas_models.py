@@ -24,7 +24,7 @@ from brevitas.quant import (
 )
 from torch import Tensor, nn
 
-__all__ = ["SHAPE", "VARIANTS", "Residual", "convolutional", "export", "perceptron", "trained"]
+__all__ = ["SHAPE", "VARIANTS", "Inception", "Residual", "convolutional", "export", "perceptron", "trained"]
 
 SHAPE = (1, 12, 12)
 
@@ -100,6 +100,37 @@ class Residual(nn.Module):
         x = self.stem(x)
         x = self.joined(self.one(self.body(x)) + self.other(self.skip(x)))
         return self.last(self.narrow(self.mean(x)).flatten(1))
+
+
+class Inception(nn.Module):
+    """Branches that are joined. They share a quantizer, or are quantized once more together, or neither."""
+
+    def __init__(self, *, shared: bool, again: bool, bits: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            qnn.QuantIdentity(bit_width=8),
+            qnn.QuantConv2d(1, 6, 3, bias=False, weight_bit_width=4),
+            nn.BatchNorm2d(6),
+            _activation(bits),
+        )
+        branches = {n: qnn.QuantConv2d(6, n, 3, padding=1, bias=False, weight_bit_width=4) for n in (5, 3)}
+        self.branches = nn.ModuleList(nn.Sequential(conv, nn.BatchNorm2d(n)) for n, conv in branches.items())
+        self.pool = nn.MaxPool2d(3, 1, 1)
+        one = _activation(bits)
+        self.quantizers = nn.ModuleList([one, *(one if shared else _activation(bits) for _ in range(2))])
+        self.together = _activation(bits) if again else nn.Identity()
+        self.after = nn.Sequential(
+            qnn.QuantConv2d(14, 4, 3, stride=2, padding=1, bias=False, weight_bit_width=4),
+            nn.BatchNorm2d(4),
+            _activation(bits),
+        )
+        self.last = qnn.QuantLinear(100, 10, bias=True, weight_bit_width=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        made = [*(branch(x) for branch in self.branches), self.pool(x)]
+        x = torch.cat([quantizer(one) for quantizer, one in zip(self.quantizers, made, strict=True)], 1)
+        return self.last(self.after(self.together(x)).flatten(1))
 
 
 #: Networks with what the others have not, by name.

@@ -10,10 +10,19 @@ from torch import nn
 
 from evenstep.compiler import compile_network
 from evenstep.qonnx import read_network, write_network
-from evenstep.spec import Add, Geometry, Network, Rescale
+from evenstep.spec import Add, Concat, Geometry, Network, Rescale
 from evenstep_golden.frontend import Imported, check_import, import_model
 from evenstep_golden.frontend.clean import run_model
-from tests.golden.brevitas_models import SHAPE, VARIANTS, Residual, convolutional, export, perceptron, trained
+from tests.golden.brevitas_models import (
+    SHAPE,
+    VARIANTS,
+    Inception,
+    Residual,
+    convolutional,
+    export,
+    perceptron,
+    trained,
+)
 from tests.hw.engine_model import run_images
 
 
@@ -133,3 +142,31 @@ def test_a_residual_block_is_imported(tmp_path: Path, shared: bool) -> None:
     check_equal(imported, 200)
     check_results(imported)
     check_runs(imported.network)
+
+
+@pytest.mark.parametrize(
+    ("shared", "bits", "qdq"), [(True, 3, False), (True, 1, False), (False, 2, False), (False, 4, True)]
+)
+def test_branches_that_are_joined_are_imported(tmp_path: Path, shared: bool, bits: int, qdq: bool) -> None:
+    """Codes of one scale go on as they are; those of several, another quantizer makes codes of one scale of."""
+    torch.manual_seed(6)
+    model = trained(Inception(shared=shared, again=not shared, bits=bits))
+    imported = import_model(export(model, tmp_path / "model.onnx", qdq=qdq))
+    (joined,) = (layer for layer in imported.network.layers if isinstance(layer, Concat))
+    assert len(joined.sources) == 3
+    check_equal(imported, 200)
+    check_results(imported)
+    check_runs(imported.network)
+    write_network(imported.network, tmp_path / "network.onnx")
+    assert read_network(tmp_path / "network.onnx") == imported.network
+
+
+def test_branches_of_several_scales_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    path = export(trained(Inception(shared=False, again=False)), tmp_path / "model.onnx")
+    message = (
+        r"node '/after/after.0/Conv': scale and zero point of its input, of '/Concat', must be one for all channels, "
+        r"unless it is depthwise: quantize it, or all that it joins, with one quantizer$"
+    )
+    with pytest.raises(ValueError, match=message):
+        import_model(path)

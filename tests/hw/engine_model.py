@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evenstep.compiler import Program
+from evenstep.compiler import Placement, Program
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.program import END_WORD, HEADER_WORDS
 from evenstep.spec.window import WINDOW_WORDS
@@ -66,16 +66,44 @@ class _Engine:
                     continue
                 address, *made = self._layer(address)
                 parts.append(made)
-            if not layer.results:
-                continue
-            # Rows may have taken lines below the last.
-            channels, height = layer.shape[0], (*layer.shape, 1)[1]
-            kept, others = ([part[n][:, :height] for part in parts if part[n] is not None] for n in range(2))
-            # Outputs beyond those of the layer fill a word up: with nothing.
-            assert not any(one[channels:].any() for one in others[-1:] if len(parts) == 1)
-            results += [np.concatenate(one)[:channels].reshape(layer.shape) for one in (kept, others) if one]
+            if layer.results:
+                # Rows may have taken lines below the last.
+                channels, height, place = layer.shape[0], (*layer.shape, 1)[1], layer.results[-1].place
+                kept, others = ([part[n][:, :height] for part in parts if part[n] is not None] for n in range(2))
+                # A maximum gives lanes, of which those at the end of a run of channels hold none.
+                runs = place.layout.runs if isinstance(place, Placement) and layer.descriptor.opcode == 2 else ()
+                others = [self._packed(one, runs) for one in others]
+                # Outputs beyond those of the layer fill a word up: with nothing.
+                assert not any(one[channels:].any() for one in others[-1:] if len(parts) == 1)
+                results += [np.concatenate(one)[:channels].reshape(layer.shape) for one in (kept, others) if one]
+            for joined in layer.joined:
+                assert isinstance(joined.place, Placement)
+                results.append(self._read(joined.place).reshape(joined.shape))
         assert self.words[address] == END_WORD
         return results
+
+    def _packed(self, lanes: np.ndarray, runs: tuple[int, ...]) -> np.ndarray:
+        """Channels, one behind the other, of the lanes that hold `runs` of them; others hold 0."""
+        parts = []
+        for run in runs:
+            parts.append(lanes[:run])
+            end = -(-run // self.geometry.lanes) * self.geometry.lanes
+            assert not lanes[run:end].any()
+            lanes = lanes[end:]
+        return np.concatenate([*parts, lanes])
+
+    def _read(self, place: Placement) -> np.ndarray:
+        """Codes in memory, shape (channels, pixels)."""
+        layout, bits = place.layout, self.geometry.act_bits
+        (height, width), words = layout.size, layout.pixel_words
+        step, lines = words + layout.skip, _Lines(layout.banks.interleave)
+        codes = np.zeros((words * self.geometry.lanes, height * width), np.int64)
+        for digit in range(layout.digits):
+            for pixel in range(height * width):
+                bank, first = lines.place(pixel // width, self.rows, width * step)
+                first += place.base + digit * layout.stride + pixel % width * step
+                codes[:, pixel] += self.activations[bank, first : first + words].reshape(-1) << digit * bits
+        return self._packed(codes, layout.runs)
 
     def _load(self, address: int) -> int:
         """Begin a load; the one before has ended. Address of the next descriptor."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from evenstep.spec import (
     INPUT,
     Add,
+    Concat,
     Conv,
     Dense,
     Encoding,
@@ -172,6 +173,11 @@ class _Builder:
         total = self.add(Add(f"{name}_add", bits, (branch, shortcut)))
         return self.activation(f"{name}_relu", total)
 
+    def joined(self, name: str, source: str) -> str:
+        """Codes beside the largest of those about them, one of the two twice."""
+        largest = self.add(MaxPool(f"{name}_largest", (3, 3), (1, 1), (source,), (1, 1, 1, 1)))
+        return self.add(Concat(name, (source, largest, source) if self.chance() else (largest, source)))
+
 
 def random_network(seed: int, *, piecewise: bool = True) -> Network:
     """Graph of convolutions, pools, a residual block and a fully connected head; every seed gives another one."""
@@ -189,6 +195,8 @@ def random_network(seed: int, *, piecewise: bool = True) -> Network:
         end = builder.residual("block", end)
     if builder.chance(0.3):
         end = builder.activation("split_relu", builder.weighted("split", end, raw=True, same=True))
+    if builder.chance(0.4):
+        end = builder.joined("joined", end)
     if builder.chance():
         sizes = builder.types[end].shape[1:]
         kernel = (builder.number(1, sizes[0]), builder.number(1, sizes[1]))
@@ -231,7 +239,11 @@ def whole_network() -> Network:
         SumPool("sum", (2, 1), (2, 1)),
         Add("twice", 9, ("sum", "sum")),
         MultiThreshold("pooled", steps),
-        Dense("flat", generator.integers(0, 24, (3, 18)), piecewise, 2, wide),
+        Concat("joined", ("codes", "codes")),
+        SumPool("halves", (2, 1), (2, 1), ("joined",)),
+        MultiThreshold("few", Thresholds(np.concatenate([steps.values] * 2))),
+        Concat("all", ("pooled", "few", "pooled")),
+        Dense("flat", generator.integers(0, 24, (3, 72)), piecewise, 2, wide),
         Dense("head", generator.integers(0, 4, (3, 3)), _TWO, 2),
         MultiThreshold("alone", steps),
     )

@@ -59,5 +59,5 @@ def test_images_compute_random_networks(name: str) -> None:
             found, expected = run_images(program, inputs), program.boundaries(inputs)
             for result, one, other in zip(program.results, found, expected, strict=True):
                 np.testing.assert_array_equal(one, other, err_msg=f"seed {seed}, {result.name}")
-    assert kinds >= {"Conv", "SumPool", "MultiThreshold", "Dense", "MaxPool"}
+    assert kinds >= {"Conv", "SumPool", "MultiThreshold", "Dense", "MaxPool", "Concat"}
     assert not geometry.wide_depth or kinds >= {"Add", "Rescale"}

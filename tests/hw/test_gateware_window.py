@@ -159,13 +159,17 @@ def test_windows_that_no_words_hold(changes: dict, message: str) -> None:
 
 
 def test_pooler() -> None:
-    """Windows of every length, with pauses: the largest of each lane, numbered, one cycle after their last step."""
+    """Windows of every length, with pauses: the largest of each lane, numbered, one cycle after their last step.
+
+    Behind each position, words of others may be passed over.
+    """
     geometry = Geometry(rows=2, lanes=3, act_bits=3, convolution=True)
     pooler = Pooler(geometry)
     rng = np.random.default_rng(2)
 
-    async def layer(ctx) -> None:
+    async def layer(ctx, skip: int) -> None:
         ctx.set(pooler.start, 1)
+        ctx.set(pooler.skip, skip)
         await ctx.tick()
         ctx.set(pooler.start, 0)
         for number, steps in enumerate((1, 1, 2, 5, 1, 3)):
@@ -184,15 +188,16 @@ def test_pooler() -> None:
                     await ctx.tick()
             word = sum(int(code) << 3 * lane for lane, code in enumerate(codes.max(axis=0)))
             found = ctx.get(pooler.o.payload)
-            assert (found.words, found.offset, found.last) == (word, number, number % 2)
+            offset = number + skip * (number // 2)
+            assert (found.words, found.offset, found.last) == (word, offset, number % 2)
             ctx.set(pooler.valid, 0)
             if number % 3 == 2:
                 await ctx.tick()
         await ctx.tick()
 
     async def bench(ctx) -> None:
-        for _ in range(2):
-            await layer(ctx)
+        for skip in (0, 5):
+            await layer(ctx, skip)
 
     simulator = Simulator(pooler)
     simulator.add_clock(1e-6)

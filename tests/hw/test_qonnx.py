@@ -210,7 +210,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (lambda m: setattr(annotations(m, "weights1")[1], "value", "odd-level:99"), "node 'fc1': Weight bits must be"),
     (
         lambda m: setattr(m.graph.node[0], "op_type", "Gemm"),
-        "node 'fc1': operator must be MatMul or Conv or Flatten or Pad or MaxPool or Cast or Add or Mul or "
+        "node 'fc1': operator must be MatMul or Conv or Flatten or Pad or MaxPool or Cast or Add or Concat or Mul or "
         "MultiThreshold, not 'Gemm' of domain ''",
     ),
     (lambda m: setattr(m.graph.node[2], "domain", "x"), "node 'fc1_thresholds': operator must be MultiThreshold, not"),

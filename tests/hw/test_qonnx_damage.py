@@ -97,7 +97,7 @@ DAMAGES: list[tuple[Callable[[ModelProto], object], str]] = [
     (operator("join", "Sub"), "node 'join': operator must be MatMul or Conv or Flatten or Pad or MaxPool or Cast or"),
     (lambda m: node(m, "join").output.append("x"), "node 'join' (Add) must have inputs and one output"),
     (lambda m: node(m, "stem_pad").ClearField("input"), "node 'stem_pad' (Pad) must have inputs and one output"),
-    (reverse, "node 'alone': its input 'flipped17' must be the result of a layer before it, which it is not"),
+    (reverse, "node 'alone': its input 'flipped21' must be the result of a layer before it, which it is not"),
     (source("straight", "saturated5"), "node 'straight': its input 'saturated5' must be the result of a layer before"),
     (source("join", "floor3"), "node 'bent_floor': it must be followed by Clip alone"),
     (source("bent", "sums1"), "depthwise must be used by a later layer, which it is not"),
@@ -214,6 +214,15 @@ DAMAGES: list[tuple[Callable[[ModelProto], object], str]] = [
     (attribute("sum", "pads", [1, 0, 0, 0]), "node 'sum': pads must be (0, 0, 0, 0), not (1, 0, 0, 0)"),
     (source("sum", "largest10"), "node 'sum': its input must be of float32"),
     (source("twice", "largest10"), "node 'twice': its inputs must be of float32"),
+    # Concatenations
+    (attribute("joined", "axis", 2), "node 'joined': axis must be 1, that of the channels, not 2"),
+    (lambda m: node(m, "joined").ClearField("attribute"), "node 'joined': axis must be 1, that of the channels, not 0"),
+    (attribute("joined", "to", 1), "node 'joined': attributes must be axis, not 'to'"),
+    (source("joined", "largest10", 1), "node 'joined': its inputs must be of float32"),
+    (source("joined", "half3", 1), "node 'joined': its input 'half3' must be the result of a layer before it"),
+    (lambda m: node(m, "joined").input.pop(), "node 'joined': Sources of joined must be two layers or more, not ('c"),
+    (source("all", "saturated13", 1), "node 'all': all must join codes, but twice gives integers from"),
+    (source("all", "codes1", 1), "node 'all': all must join tensors of one height and width, not (3, "),
     # Piecewise linear weights
     (encoding("weights8_1", "piecewise:2:3"), "node 'pieces_flip': operator must be Add, not 'Mul' of domain ''"),
     (encoding("weights8_1", "piecewise:1:2"), "node 'pieces': Magnitude of piecewise:1:2 must be from 0 to 1, not 2"),
@@ -254,15 +263,15 @@ DAMAGES: list[tuple[Callable[[ModelProto], object], str]] = [
     ),
     (
         lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[2], "dim_value", 2**62),
-        "node 'flat': flat takes 18 inputs, not ",
+        "node 'flat': flat takes 72 inputs, not ",
     ),
     (
         lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", TensorProto.DOUBLE),
         "input 'input' must be of float32, not ONNX type 11",
     ),
     (
-        lambda m: setattr(m.graph.output[0], "name", "sums16"),
-        "output must be 'codes17', the result of the last layer, not",
+        lambda m: setattr(m.graph.output[0], "name", "sums20"),
+        "output must be 'codes21', the result of the last layer, not",
     ),
 ]
 

@@ -38,7 +38,7 @@ OPERATORS = [
     *("Cast", "Mul", "Add", "Add", "Div", "Floor", "Clip", "Cast", "Add", "Clip", "MaxPool", "Mul", "MultiThreshold"),
     *("Conv", "Cast", "Mul", *["Conv", "Cast", "Mul", "Add"] * 4, "Mul", "MultiThreshold", "Cast"),
     *("Conv", "Cast", "Mul", *["Conv", "Cast", "Mul", "Add"] * 2, "MaxPool", "Mul", "MultiThreshold", "Cast"),
-    *("Conv", "Add", "Clip", "Mul", "MultiThreshold"),
+    *("Conv", "Add", "Clip", "Mul", "MultiThreshold", "Concat", "Conv", "MultiThreshold", "Concat"),
     *("Flatten", "MatMul", "Cast", "Mul", *["MatMul", "Cast", "Mul", "Add"] * 4, "Mul", "MultiThreshold", "Cast"),
     *("MatMul", "Mul", "MultiThreshold"),
 ]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from evenstep.spec import (
     INPUT,
     Add,
+    Concat,
     Conv,
     Dense,
     Encoding,
@@ -112,6 +113,75 @@ def test_a_graph_forks_and_joins() -> None:
         np.testing.assert_array_equal(wanted, got)
     assert network.macs == 3 * 8 + 3 * 8 + 9 * 2
     assert (network.inputs, network.input_bits) == (24, 2)
+
+
+def dense_block() -> tuple[Layer, ...]:
+    """Branches of one layer, joined with it and with each other."""
+    return (
+        pixelwise("stem", 3),
+        pixelwise("left", 3),
+        MaxPool("right", (3, 3), (1, 1), ("stem",), (1, 1, 1, 1)),
+        Concat("first", ("stem", "left", "right")),
+        pixelwise("after", 9),
+        Concat("second", ("first", "after", "stem", INPUT)),
+    )
+
+
+def test_channels_are_joined_in_order() -> None:
+    network = Network(dense_block(), tuple(map(str, range(24))), input_shape=SHAPE)
+    x = np.random.default_rng(0).integers(0, 4, (5, *SHAPE))
+    stem, left, right, first, after, second = network.boundaries(x)
+    parts = (first, 0, stem), (first, 3, left), (first, 6, right)
+    for whole, start, part in (*parts, (second, 0, first), (second, 9, after), (second, 18, stem), (second, 21, x)):
+        np.testing.assert_array_equal(whole[:, start : start + part.shape[1]], part)
+    assert network.types()["second"] == TensorType.codes((24, 2, 4), 2)
+    assert network.macs == (3 + 3 + 9) * 8, "joining multiplies nothing"
+
+
+def test_vectors_are_joined() -> None:
+    branches = (dense("a", 4, 3), replace(dense("b", 4, 2), sources=(INPUT,)))
+    network = Network((*branches, Concat("both", ("b", "a")), dense("c", 5, 1, bits=None)))
+    x = np.arange(12).reshape(3, 4) % 4
+    a, b, both, _ = network.boundaries(x)
+    assert both.tolist() == [[*two, *one] for one, two in zip(a.tolist(), b.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("sources", "kinds", "message"),
+    [
+        (("a",), None, r"^Sources of join must be two layers or more, not \('a',\)$"),
+        ((), None, r"^Sources of join must be two layers or more, not \(\)$"),
+        (
+            ("a", "b"),
+            (TensorType.codes((3, 2, 4), 2), TensorType((3, 2, 4), -4, 3)),
+            r"^join must join codes, but b gives integers from -4 to 3: threshold it before$",
+        ),
+        (
+            ("a", "b"),
+            (TensorType((3,), 0, 6), TensorType.codes((3,), 2)),
+            r"^join must join codes, but a gives integers from 0 to 6: threshold it before$",
+        ),
+        (("a", "b"), (TensorType((3,), 0, 0),) * 2, r"^join must join codes, but a gives integers from 0 to 0: "),
+        (
+            ("a", "b"),
+            (TensorType.codes((3, 2, 4), 2), TensorType.codes((3, 4, 2), 2)),
+            r"^join must join tensors of one height and width, not \(3, 2, 4\) of a and \(3, 4, 2\) of b$",
+        ),
+        (
+            ("a", "b"),
+            (TensorType.codes((3, 1, 1), 2), TensorType.codes((3,), 2)),
+            r"^join must join tensors of one height and width, not \(3, 1, 1\) of a and \(3,\) of b$",
+        ),
+        (
+            ("a", "b"),
+            (TensorType.codes((1,), 2), TensorType.codes((1,), 3)),
+            r"^join must join codes of one width, not 2-bit ones of a and 3-bit ones of b$",
+        ),
+    ],
+)
+def test_what_cannot_be_joined(sources: tuple[str, ...], kinds: tuple[TensorType, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Concat("join", sources).infer(*kinds)
 
 
 @settings(deadline=None)

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from evenstep.compiler import compile_network
 from evenstep.generate import generate_block
 from evenstep.qonnx import read_network, write_network
-from evenstep.spec import Conv, Dense, Encoding, Geometry, MaxPool, Network, Thresholds
+from evenstep.spec import Concat, Conv, Dense, Encoding, Geometry, MaxPool, Network, Thresholds
 from evenstep_golden.reference import Mismatch
 from evenstep_golden.sample import checkpoint_path, network_path, sample_images
 from evenstep_sim.commands.compare import compare
@@ -284,3 +284,21 @@ def test_window_of_a_pixel() -> None:
     assert drain_window(program, Mismatch("conv", 3, 0, 0, 0, (1, 2)), 10) == (middle - 5, middle + 4)
     middle = first + second * 8 // 8
     assert drain_window(program, Mismatch("pool", 4, 0, 0, 0, (1, 1)), 10) == (middle - 5, middle + 4)
+
+
+def test_window_of_what_is_joined() -> None:
+    """Of a maximum, the tile is that of the word in which a channel lies; of a concatenation, the last one written."""
+    steps = Thresholds(np.zeros((2, 3), int))
+    conv = Conv("conv", np.zeros((2, 3, 1, 1), int), Encoding("odd-level", 2), 2, steps)
+    joined = Concat("joined", ("conv", "conv"))
+    last = Dense("last", np.zeros((1, 100), int), Encoding("odd-level", 2), 2)
+    layers = (conv, joined, MaxPool("pool", (1, 1), (1, 1)), last)
+    program = compile_network(
+        Network(layers, input_shape=(3, 5, 5)), _GEOMETRY.replace(convolution=True, act_depth=512, program_depth=128)
+    )
+    before = np.cumsum([layer.cycles.total for layer in program.layers])
+    # Positions of 5 x 5, of a copied word; then of two words, of which the second holds channels 2 and 3.
+    middle = before[0] + (before[1] - before[0]) * 8 // 25
+    assert drain_window(program, Mismatch("joined", 0, 0, 0, 0, (1, 2)), 10) == (middle - 5, middle + 4)
+    middle = before[1] + (before[2] - before[1]) * 16 // 50
+    assert drain_window(program, Mismatch("pool", 2, 0, 0, 0, (1, 2)), 10) == (middle - 5, middle + 4)

@@ -1,5 +1,6 @@
 """Convolutional networks on one compiled engine: every integer, every cycle, no engine generated anew."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,19 @@ import torch
 from evenstep.compiler import Program, WidePlacement, compile_network
 from evenstep.generate import generate_block
 from evenstep.host import Engine
-from evenstep.spec import Add, Geometry, Network
+from evenstep.spec import (
+    INPUT,
+    Add,
+    Concat,
+    Conv,
+    Dense,
+    Encoding,
+    Geometry,
+    MaxPool,
+    MultiThreshold,
+    Network,
+    Thresholds,
+)
 from evenstep_golden import reference
 from evenstep_golden.frontend import import_model
 from evenstep_golden.lower import lower
@@ -124,3 +137,40 @@ def test_model_of_brevitas(executable: Path, tmp_path: Path) -> None:
     assert_equal_on_engine(
         executable, compile_network(imported.network, GEOMETRY), imported.encode(inputs).reshape(20, -1), tmp_path
     )
+
+
+def test_joined_branches(executable: Path, tmp_path: Path) -> None:
+    """Branches of 5, 3 and 18 channels, one a maximum, and the input: empty lanes, a copy, and layers on all of it."""
+    rng = np.random.default_rng(5)
+
+    def conv(name: str, inputs: int, outputs: int, *sources: str, groups: int = 1) -> Conv:
+        weights = rng.integers(0, 4, (outputs, inputs // groups, 3, 3))
+        steps = Thresholds(np.sort(rng.integers(-12, 13, (outputs, 3)), axis=1), rng.random(outputs) < 0.3)
+        conv = Conv(name, weights, Encoding("odd-level", 2), 2, steps, sources, groups=groups)
+        return replace(conv, padding=(1, 1, 1, 1), padding_code=2)
+
+    layers = (
+        conv("stem", 3, 18),
+        conv("narrow", 18, 5, "stem"),
+        MaxPool("largest", (3, 3), (1, 1), ("stem",), (1, 1, 1, 1)),
+        conv("few", 18, 3, "stem"),
+        Concat("joined", ("narrow", "largest", INPUT, "few")),
+        conv("depthwise", 29, 29, groups=29),
+        MaxPool("half", (2, 2), (2, 2), ("joined",)),
+        conv("after", 29, 6, "half"),
+        Concat("end", ("after", "half", "after")),
+        Concat("again", ("joined", "depthwise")),
+        Dense("one", rng.integers(0, 4, (9, 41 * 9)), Encoding("odd-level", 2), 2, sources=("end",)),
+        MultiThreshold("codes", Thresholds(np.sort(rng.integers(-9, 9, (9, 3)), axis=1))),
+        Dense("other", rng.integers(0, 4, (7, 58 * 42)), Encoding("odd-level", 2), 2, None, ("again",)),
+        MultiThreshold("more", Thresholds(np.sort(rng.integers(-9, 9, (7, 3)), axis=1))),
+        Concat("both", ("codes", "more")),
+        Dense("last", rng.integers(0, 4, (4, 16)), Encoding("odd-level", 2), 2),
+    )
+    program = compile_network(Network(layers, input_shape=(3, 6, 7)), GEOMETRY)
+    assert [layer.name for layer in program.layers if not layer.results] == [
+        "input as part 2 of again",
+        "after as part 2 of end",
+    ]
+    assert not any(result.overwritten for result in program.results)
+    assert_equal_on_engine(executable, program, random_pixels(program.network, 4), tmp_path)

@@ -14,6 +14,7 @@ from evenstep.qonnx import read_network
 from evenstep.qonnx.reader import MAX_BYTES
 from evenstep.spec import Network
 from evenstep_golden.frontend.clean import clean_model, run_model
+from evenstep_golden.frontend.concats import lower_concat
 from evenstep_golden.frontend.ending import lower_end, pass_ending
 from evenstep_golden.frontend.exact import ExactSum
 from evenstep_golden.frontend.load import load_model
@@ -30,6 +31,7 @@ _LOWER: dict[str, Callable[[Lowering, NodeProto], None]] = {
     **dict.fromkeys(ENDINGS, pass_ending),
     **dict.fromkeys(("Conv", "MatMul", "Gemm"), lower_product),
     **dict.fromkeys(("MaxPool", "GlobalMaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"), lower_pool),
+    "Concat": lower_concat,
     **dict.fromkeys(
         ("Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold", "QuantizeLinear", "DequantizeLinear"),
         lower_quantizer,

@@ -25,7 +25,7 @@ _LAYERS = frozenset(
     {
         *("Conv", "MatMul", "Gemm", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Pad"),
         *("MaxPool", "GlobalMaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"),
-        *("Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear"),
+        *("Identity", "Dropout", "Cast", "Concat", "QuantizeLinear", "DequantizeLinear"),
     }
 )
 

@@ -74,7 +74,10 @@ def _products(
     if unit.size > 1 or zero.size > 1:  # a depthwise convolution: each output sees one channel
         inputs = source.channels
         if not isinstance(layer, Conv) or layer.groups != inputs:
-            raise ValueError("scale and zero point of its input must be one for all channels, unless it is depthwise")
+            raise ValueError(
+                f"scale and zero point of its input, of {source.source!r}, must be one for all channels, unless it is "
+                "depthwise: quantize it, or all that it joins, with one quantizer"
+            )
         unit, zero = (np.repeat(np.broadcast_to(array, (inputs,)), layer.outputs // inputs) for array in (unit, zero))
     lowering.add_exactly(node, source, unit * scale, integers)
     low, high = layer.sum_ranges()

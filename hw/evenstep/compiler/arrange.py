@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evenstep.compiler.concat import Copy
 from evenstep.compiler.layout import Layout
 from evenstep.compiler.program import WidePlacement
 from evenstep.spec.conv import Conv
@@ -54,20 +55,26 @@ def arrange_weights(layer: Dense | Conv, source: Layout, geometry: Geometry) -> 
     """
     if isinstance(layer, Conv):
         return _arrange_conv(layer, source, geometry)
-    if source.size == (1, 1):
-        words = source.pixel_words
-        window = Window(words=min(words, MAX_WINDOW_WORDS), pixel_words=words, banks=source.banks)
-        return Arrangement(layer, layer.inputs, window, words)
-    return _arrange_picture(layer, source)
+    if source.size != (1, 1):
+        return _arrange_picture(layer, source)
+    words = source.pixel_words
+    window = Window(words=min(words, MAX_WINDOW_WORDS), pixel_words=words, banks=source.banks)
+    return Arrangement(_in_lanes(layer, source), layer.inputs, window, words)
+
+
+def _in_lanes(layer: Dense, source: Layout) -> Dense:
+    """The layer that takes lanes, pixel behind pixel, instead of channels."""
+    # What a vector has channel by channel, memory has pixel by pixel.
+    codes = layer.codes.reshape(layer.outputs, source.channels, -1).transpose(0, 2, 1)
+    channels = source.lane_channels
+    codes = np.where(channels < 0, _fill(layer.encoding), codes[:, :, channels])
+    return replace(layer, codes=codes.reshape(layer.outputs, -1))
 
 
 def _arrange_picture(layer: Dense, source: Layout) -> Arrangement:
     """A fully connected layer on a picture: a window as large, each of whose places is a line."""
-    # What a vector has channel by channel, memory has pixel by pixel.
-    codes = layer.codes.reshape(layer.outputs, source.channels, -1).transpose(0, 2, 1)
-    missing = -source.channels % source.lanes
-    codes = np.pad(codes, ((0, 0), (0, 0), (0, missing)), constant_values=_fill(layer.encoding))
-    flat = replace(layer, codes=codes.reshape(layer.outputs, -1))
+    # Pixels that others share are read as vectors alone: `evenstep.compiler.concat` sees to that.
+    assert not source.skip
     height = source.size[0]
     window = Window(
         words=source.line_words,
@@ -84,21 +91,30 @@ def _arrange_picture(layer: Dense, source: Layout) -> Arrangement:
             f"the {MAX_PASS_STEPS} of a pass: generate it with more --lanes"
         )
     pass_steps = MAX_PASS_STEPS // round_steps * round_steps or MAX_PASS_STEPS
-    return Arrangement(flat, layer.inputs, window, height * source.line_words, pass_steps)
+    return Arrangement(_in_lanes(layer, source), layer.inputs, window, height * source.line_words, pass_steps)
 
 
-def pool_window(layer: MaxPool, source: Layout) -> Window:
-    """Window of a maximum: its tiles are the words of a pixel. Padding is 0, which is never larger than a code."""
-    return Window(
+def pool_window(layer: MaxPool | Copy, source: Layout) -> Window:
+    """Window of a maximum: its tiles are the words of a pixel. Padding is 0, which is never larger than a code.
+
+    A copy is the maximum of a window of one place.
+    """
+    window = Window(
         words=1,
-        pixel_words=source.pixel_words,
+        pixel_words=source.pixel_stride,
+        input_size=source.size,
+        output_size=source.size,
+        tile_words=1,
+        banks=source.banks,
+    )
+    if isinstance(layer, Copy):
+        return window
+    return replace(
+        window,
         kernel=layer.kernel,
         stride=layer.stride,
         padding=layer.padding[:2],
-        input_size=source.size,
         output_size=layer.output_shape(source.shape)[1:],  # type: ignore[arg-type]
-        tile_words=1,
-        banks=source.banks,
     )
 
 
@@ -126,7 +142,9 @@ def _fill(encoding: Encoding | PiecewiseEncoding) -> int:
 def _arrange_conv(layer: Conv, source: Layout, g: Geometry) -> Arrangement:
     inputs, outputs = layer.inputs // layer.groups, layer.outputs // layer.groups
     group = np.arange(layer.outputs) // outputs  # of each output
-    words, tile_words, tile_every = _tile_steps(group * inputs, (group + 1) * inputs, source, g)
+    lanes = source.channel_lanes
+    first, last = lanes[group * inputs], lanes[(group + 1) * inputs - 1]
+    words, tile_words, tile_every = _tile_steps(first, last + 1, source, g)
     if words * layer.kernel[0] * layer.kernel[1] > MAX_PASS_STEPS:
         raise ValueError(
             f"{layer.name} has windows of {words * layer.kernel[0] * layer.kernel[1]} words, more than the "
@@ -134,9 +152,9 @@ def _arrange_conv(layer: Conv, source: Layout, g: Geometry) -> Arrangement:
         )
     # Channel that each output meets in each lane of its words.
     start = np.arange(layer.outputs) // g.columns // tile_every * tile_words * g.lanes
-    channel = start[:, None] + np.arange(words * g.lanes)
-    own = channel // inputs == group[:, None]
-    foreign = ~own & (channel < layer.inputs)
+    channel = source.lane_channels[start[:, None] + np.arange(words * g.lanes)]
+    own = (channel >= 0) & (channel // inputs == group[:, None])
+    foreign = ~own & (channel >= 0)
     codes, encoding = _with_zero(layer) if foreign.any() else (layer.codes, layer.encoding)
     # (outputs, inputs, height, width) -> (outputs, height, width, lanes)
     taken = np.take_along_axis(codes.transpose(0, 2, 3, 1), (channel % inputs)[:, None, None, :], axis=3)
@@ -145,7 +163,7 @@ def _arrange_conv(layer: Conv, source: Layout, g: Geometry) -> Arrangement:
     flat = Dense(layer.name, arranged.reshape(layer.outputs, -1), encoding, layer.input_bits, layer.thresholds)
     window = Window(
         words=words,
-        pixel_words=source.pixel_words,
+        pixel_words=source.pixel_stride,
         kernel=layer.kernel,
         stride=layer.stride,
         dilation=layer.dilation,
@@ -175,7 +193,7 @@ def _zero_code(encoding: Encoding | PiecewiseEncoding) -> int:
 def _tile_steps(first: np.ndarray, end: np.ndarray, source: Layout, g: Geometry) -> tuple[int, int, int]:
     """Fewest words that tiles can read of a pixel, with steps of so many words after so many tiles.
 
-    `first` and `end` bound the channels of each output.
+    `first` and `end` bound the lanes of a pixel that each output takes.
     """
     tiles = range(0, len(first), g.columns)
     low = np.array([first[tile] for tile in tiles]) // g.lanes

@@ -1,13 +1,14 @@
 """Compilation of a network for one geometry: descriptors, memory images, cycles."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from evenstep.compiler.arrange import Arrangement, arrange_weights, pool_window, scan_window
 from evenstep.compiler.checks import check_codes, check_fit, check_sums
+from evenstep.compiler.concat import Copy, Shared
 from evenstep.compiler.constants import constant_words, knee_words
 from evenstep.compiler.cycles import kept_steps
 from evenstep.compiler.layout import host_image, weight_words
@@ -64,30 +65,48 @@ def compile_network(
         The network does not fit; the message names the layer, what is too small, by how much, and the parameter that
         would mend it.
     """
-    operations, types = engine_operations(network, geometry)
+    operations, types, shared = engine_operations(network, geometry)
     if geometry.neighbours:
-        operations, types = share_lines(operations, types, geometry)
-    compiler = _Compiler(network, operations, types, geometry)
+        operations, types = share_lines(operations, types, shared, geometry)
+    compiler = _Compiler(network, operations, types, shared, geometry)
     for operation in operations:
         compiler.add(operation)
     return compiler.finish(memory_latency=memory_latency, memory_base=memory_base)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What an operation called `name` writes: all of it, what of that are results, and what it makes whole."""
+
+    name: str
+    writes: tuple[Result, ...]
+    results: tuple[Result, ...]
+    joined: tuple[Result, ...]
 
 
 class _Compiler:
     """Memory images that grow, operation by operation."""
 
     def __init__(
-        self, network: Network, operations: list[Operation], types: dict[str, TensorType], geometry: Geometry
+        self,
+        network: Network,
+        operations: list[Operation],
+        types: dict[str, TensorType],
+        shared: list[Shared],
+        geometry: Geometry,
     ) -> None:
         self._network, self._geometry = network, geometry
         self._types, self._own = types, set(network.types())
-        self._layouts = code_layouts(self._types, operations, geometry)
+        self._layouts = code_layouts(self._types, operations, shared, geometry)
         self._padding = Padding(operations, self._layouts)
         first = len(self._padding.words)
-        self._places, self._act_words = place_codes(self._layouts, operations, geometry, first=first)
+        self._places, self._act_words = place_codes(self._layouts, operations, shared, geometry, first=first)
         self._wide, self._wide_words = place_wide(self._types, operations, self._layouts, geometry)
         self._parts: list[Part] = []
-        self._written: list[tuple[str, tuple[Result, ...]]] = []
+        self._written: list[_Written] = []
+        # Of each concatenation, in the network's order, what is still to be written.
+        parts = {name: one.parts[slice(*at)] for one in shared for name, at in one.concats.items()}
+        self._unjoined = {layer.name: set(parts[layer.name]) for layer in network.layers if layer.name in parts}
         self._thresholds: list[int] = []
         self._constants: list[int] = []
         self._knees: list[int] = []
@@ -102,7 +121,7 @@ class _Compiler:
         """Compile one operation."""
         check_codes(operation, self._geometry)
         layer = operation.layer
-        if isinstance(layer, MaxPool):
+        if isinstance(layer, MaxPool | Copy):
             source = self._places[operation.source]
             self._add_pool(operation, pool_window(layer, source.layout), source)
         elif isinstance(layer, Scan):
@@ -113,26 +132,30 @@ class _Compiler:
 
     def _add_pool(self, operation: Operation, window: Window, source: Placement) -> None:
         window = replace(window, padding_base=self._padding.base(operation.name))
-        act = (source.base + window.origin) % _ADDRESSES
-        descriptor = LayerDescriptor(
-            raw=False,
-            doubled=False,
-            zero=0,
-            tiles=window.pixel_words,
-            outputs=source.layout.channels,
-            weight_base=0,
-            tile_stride=0,
-            **self._lines(operation),
-            channel_base=0,
-            output_base=self._places[operation.name].base,
-            digits=1,
-            digit_stride=0,
-            passes=(PassDescriptor(act, 0, window.places, shift=False, count=False),),
-            window=window,
-            join=Join(banks=self._geometry.banks()) if self._geometry.wide_depth else None,
-            opcode=Opcode.MAXIMUM,
-        )
-        self._append(operation, descriptor)
+        layout, target = source.layout, self._places[operation.name]
+        # Digits are compared one by one only where they are all that there is, or where nothing is compared.
+        for digit in range(layout.digits):
+            act = (source.base + digit * layout.stride + window.origin) % _ADDRESSES
+            descriptor = LayerDescriptor(
+                raw=False,
+                doubled=False,
+                zero=0,
+                tiles=layout.pixel_words,
+                outputs=layout.pixel_words * layout.lanes,
+                weight_base=0,
+                tile_stride=0,
+                channel_base=0,
+                **self._lines(operation),
+                output_base=target.base + digit * target.layout.stride,
+                digits=1,
+                digit_stride=0,
+                passes=(PassDescriptor(act, 0, window.places, shift=False, count=False),),
+                window=window,
+                join=Join(banks=self._geometry.banks()) if self._geometry.wide_depth else None,
+                opcode=Opcode.MAXIMUM,
+                pixel_skip=target.layout.skip,
+            )
+            self._append(operation, descriptor, ended=digit == layout.digits - 1)
 
     def _add_scan(self, operation: Operation, scan: Scan) -> None:
         source, outputs = self._wide[operation.source], self._outputs(operation)
@@ -199,6 +222,7 @@ class _Compiler:
             "output_base": target.base if target else 0,
             "digits": target.layout.digits if target else 1,
             "digit_stride": target.layout.stride if target else 0,
+            "pixel_skip": target.layout.skip if target else 0,
             "join": self._join(operation, outputs) if self._geometry.wide_depth else None,
             **self._lines(operation),
         }
@@ -278,17 +302,29 @@ class _Compiler:
         return tuple(passes)
 
     def _append(
-        self, operation: Operation, descriptor: LayerDescriptor, words: Sequence[int] = (), *, macs: int = 0
+        self,
+        operation: Operation,
+        descriptor: LayerDescriptor,
+        words: Sequence[int] = (),
+        *,
+        macs: int = 0,
+        ended: bool = True,
     ) -> None:
         places: dict[str, Placement | WidePlacement | int] = {}
         if operation.kept is not None:
             places[operation.kept] = self._wide[operation.kept]
         if operation.name != operation.kept:
             places[operation.name] = self._places.get(operation.name, descriptor.channel_base)
-        # Numbers that stand for codes of the network are nothing to be read.
-        own = [(name, place) for name, place in places.items() if name in self._own]
-        results = tuple(Result(name, self._types[name].shape, place) for name, place in own)
-        self._written.append((operation.name, results))
+        writes = tuple(Result(name, self._types[name].shape, place) for name, place in places.items())
+        # Numbers that stand for codes of the network, and copies, are nothing to be read.
+        results = tuple(one for one in writes if one.name in self._own)
+        joined = []
+        for name, parts in list(self._unjoined.items()) if ended else ():
+            parts.discard(operation.name)
+            if not parts:
+                del self._unjoined[name]
+                joined.append(Result(name, self._types[name].shape, self._places[name]))
+        self._written.append(_Written(operation.name, writes, results, tuple(joined)))
         layout = self._layouts.get(operation.name)
         self._parts.append(Part(operation.name, descriptor, list(words), macs, layout.pixel_words if layout else 0))
 
@@ -332,10 +368,13 @@ class _Compiler:
             images[Region.KNEES] = host_image(self._knees, 32 * KNEE_WORDS)
         later: list[Result] = []
         layers: list[CompiledLayer] = []
-        for (descriptors, cycles), (name, results) in zip(scheduled[::-1], self._written[::-1], strict=True):
-            kept = tuple(replace(one, overwritten=any(map(one.meets, later))) for one in results)
-            layers.insert(0, CompiledLayer(name, descriptors, cycles, kept))
-            later += kept
+        for (descriptors, cycles), one in zip(scheduled[::-1], self._written[::-1], strict=True):
+            kept, joined = (
+                tuple(replace(result, overwritten=any(map(result.meets, later))) for result in results)
+                for results in (one.results, one.joined)
+            )
+            layers.insert(0, CompiledLayer(one.name, descriptors, cycles, kept, joined))
+            later += one.writes
         return Program(self._network, g, tuple(layers), images, self._places[INPUT], needs, external, memory_base)
 
 

@@ -10,7 +10,7 @@ from evenstep.link.protocol import Region
 
 __all__ = ["describe_program", "write_program"]
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def describe_program(program: Program) -> dict[str, Any]:
@@ -20,9 +20,12 @@ def describe_program(program: Program) -> dict[str, Any]:
         Hash that the engine must report.
     ``memories``
         For each memory its number on the link, and the 32-bit words to load from address 0 on; those of the activations
-        into every bank, of which there are ``banks``, ``bank_words`` apart.
+        into every bank, of which there are ``banks``, ``bank_words`` apart. Each takes an input of its own, unless rows
+        are ``neighbours``: then one input lies in all, ``interleave`` lines in the first, as many in the next, and
+        round; the results are those of the first.
     ``input``, ``layers``
-        Where codes lie in a bank: first host word, shape, digits, and words of a pixel (see `compiler.layout.Layout`).
+        Where codes lie in a bank: first host word, shape, digits, words of a pixel, words from a pixel to the next,
+        and channels of each run of a pixel, which begins with a word of its own (see `compiler.layout.Layout`).
         Wide numbers that are kept lie in a bank of theirs, ``wide`` and up, with ``stride`` from a pixel to the next;
         what is neither is in the results, ``result`` and up. Of each layer also the cycles that it takes.
     ``cycles``, ``least_cycles``
@@ -43,7 +46,7 @@ def describe_program(program: Program) -> dict[str, Any]:
                 **_describe(program, result.place),
                 "overwritten": result.overwritten,
             }
-            for result in layer.results
+            for result in (*layer.results, *layer.joined)
         ]
         layers.append({"name": layer.name, "cycles": layer.cycles.total, "results": results})
     return {
@@ -52,6 +55,7 @@ def describe_program(program: Program) -> dict[str, Any]:
         "labels": list(program.network.labels),
         "engine": g.hash.hex(),
         "banks": g.rows,
+        "neighbours": g.neighbours,
         "bank_words": program.bank_words(Region.ACTIVATIONS),
         "result_bank_words": program.bank_words(Region.RESULTS),
         "result_bits": g.result_bits,
@@ -69,12 +73,15 @@ def _describe(program: Program, place: Placement | WidePlacement | int) -> dict[
     if isinstance(place, int):
         return {"result": place}
     if isinstance(place, WidePlacement):
-        return {"wide": place.base, "stride": place.stride}
+        return {"wide": place.base, "stride": place.stride, "interleave": place.banks.interleave}
     return {
         "word": program.host_address(Region.ACTIVATIONS, place.base),
         "codes": list(place.layout.shape),
         "digits": place.layout.digits,
         "pixel_words": place.layout.pixel_words,
+        "pixel_stride": place.layout.pixel_stride,
+        "runs": list(place.layout.runs or (place.layout.channels,)),
+        "interleave": place.layout.banks.interleave,
     }
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from evenstep.compiler.operations import Operation, Scan, layer_of_ones, same_codes
+from evenstep.compiler.concat import Shared
+from evenstep.compiler.operations import Operation, layer_of_ones, same_codes
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.network import INPUT
 from evenstep.spec.tensor import TensorType
@@ -12,7 +13,7 @@ __all__ = ["share_lines"]
 
 
 def share_lines(
-    operations: list[Operation], types: Mapping[str, TensorType], geometry: Geometry
+    operations: list[Operation], types: Mapping[str, TensorType], shared: list[Shared], geometry: Geometry
 ) -> tuple[list[Operation], dict[str, TensorType]]:
     """Operations and types in which all windows over the same integers move down by the same number of lines.
 
@@ -25,6 +26,13 @@ def share_lines(
         A window moves down by more lines than banks can interleave, or by any other number than a power of two; or
         windows move differently over the same wide numbers, of which one may be their way into a sum.
     """
+    # What lies in the same pixels is one tensor.
+    wholes = {name: one.name for one in shared for name in (*one.parts, *one.concats)}
+    parts = {name: one.parts[slice(*at)] for one in shared for name, at in one.concats.items()}
+
+    def whole(name: str) -> str:
+        return wholes.get(name, name)
+
     taken: dict[str, set[int]] = {}
     for one in operations:
         step = one.step(types)
@@ -35,7 +43,7 @@ def share_lines(
                 f"{one.layer.name} must move down by a power of two of at most {geometry.rows} lines, not by {step}, "
                 "on this engine whose rows are neighbours: generate it with --no-neighbours"
             )
-        taken.setdefault(one.source, set()).add(step)
+        taken.setdefault(whole(one.source), set()).add(step)
     for one in operations:
         if one.shortcut is not None and types[one.shortcut].shape[1:2] > (1,):
             taken.setdefault(one.shortcut, set()).add(1)
@@ -45,21 +53,28 @@ def share_lines(
                 f"{sorted(steps)} lines, on this engine whose rows are neighbours: generate it with --no-neighbours"
             )
     # A copy is made of what is not interleaved, which the source then is.
-    copies = {(source, step): f"{source} for steps of {step}" for source in taken for step in taken[source] - {1}}
-    copies = {key: name for key, name in copies.items() if len(taken[key[0]]) > 1}
+    copies = {
+        (one.source, step): f"{one.source} for steps of {step}"
+        for one in operations
+        if (step := one.step(types) or 1) > 1 and len(taken[whole(one.source)]) > 1
+    }
     known = {**types, **{name: types[source] for (source, _), name in copies.items()}}
-    shared = _copied(INPUT, copies, types)
+    missing = {name: set(parts.get(source, (source,))) - {INPUT} for (source, _), name in copies.items()}
+    sources = {name: source for (source, _), name in copies.items()}
+    result: list[Operation] = []
+
+    def add_copies() -> None:
+        """Add the copies whose sources are all written."""
+        for name in [name for name, needed in missing.items() if not needed]:
+            del missing[name]
+            kind = types[sources[name]]
+            same, limits = same_codes(kind), (kind.low, kind.high)
+            result.append(Operation(name, layer_of_ones(name, kind), sources[name], thresholds=same, limits=limits))
+
+    add_copies()
     for one in operations:
-        name = None if isinstance(one.layer, Scan) else copies.get((one.source, one.step(types) or 1))
-        shared += [one if name is None else replace(one, source=name), *_copied(one.name, copies, types)]
-    return shared, known
-
-
-def _copied(source: str, copies: Mapping[tuple[str, int], str], types: Mapping[str, TensorType]) -> list[Operation]:
-    """Operations that copy the codes of `source`."""
-    kind = types[source]
-    return [
-        Operation(name, layer_of_ones(name, kind), source, thresholds=same_codes(kind), limits=(kind.low, kind.high))
-        for (copied, _), name in copies.items()
-        if copied == source
-    ]
+        result.append(replace(one, source=copies.get((one.source, one.step(types) or 1), one.source)))
+        for needed in missing.values():
+            needed.discard(one.name)
+        add_copies()
+    return result, known

@@ -1,8 +1,8 @@
 """Operations: what an engine does for the layers of a network, several of which may be done in one go.
 
-An operation begins with a layer of weights, a maximum of codes, or a scan of wide numbers that an earlier one kept.
-Values then pass a rescaling, a second one with a knee, the sum with a shortcut, where they may be kept, and thresholds;
-each where the network has it. What does not come in this order begins an operation of its own.
+An operation begins with a layer of weights, a maximum or a copy of codes, or a scan of wide numbers that an earlier one
+kept. Values then pass a rescaling, a second one with a knee, the sum with a shortcut, where they may be kept, and
+thresholds; each where the network has it. What does not come in this order begins an operation of its own.
 """
 
 from collections import Counter
@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evenstep.compiler.concat import Copy, Shared, plan_concats
+from evenstep.spec.concat import Concat
 from evenstep.spec.conv import Conv
 from evenstep.spec.encoding import Encoding
 from evenstep.spec.geometry import Geometry
@@ -48,7 +50,7 @@ class Operation:
     ----------
     name : str
         Of the network's layer whose integers it gives in the end.
-    layer : Dense, Conv, MaxPool or Scan
+    layer : Dense, Conv, MaxPool, Copy or Scan
         What it computes. A layer of weights has no thresholds of its own.
     source : str
         Whose integers it takes.
@@ -69,7 +71,7 @@ class Operation:
     """
 
     name: str
-    layer: Dense | Conv | MaxPool | Scan
+    layer: Dense | Conv | MaxPool | Copy | Scan
     source: str
     rescale: Rescale | None = None
     bend: Rescale | None = None
@@ -93,18 +95,22 @@ class Operation:
         """Lines that its window moves down by; None if it never does. `types` as those of `engine_operations`."""
         shape = types[self.source].shape
         window = self.layer.pool if isinstance(self.layer, Scan) else self.layer
-        if window is None or isinstance(window, Dense):
-            return 1 if len(shape) == 3 and shape[1] > 1 and window is None else None
+        if isinstance(window, Dense):
+            return None
+        if window is None or isinstance(window, Copy):
+            return 1 if len(shape) == 3 and shape[1] > 1 else None
         return window.stride[0] if window.output_shape(shape)[1] > 1 else None
 
     @property
     def coded(self) -> bool:
         """Whether it gives codes."""
-        return self.thresholds is not None or isinstance(self.layer, MaxPool)
+        return self.thresholds is not None or isinstance(self.layer, MaxPool | Copy)
 
 
-def engine_operations(network: Network, geometry: Geometry) -> tuple[list[Operation], dict[str, TensorType]]:
-    """Operations of `network`, in an order in which they can run, and the types of all their integers.
+def engine_operations(
+    network: Network, geometry: Geometry
+) -> tuple[list[Operation], dict[str, TensorType], list[Shared]]:
+    """Operations of `network`, in an order in which they can run; types of all their integers; and what they share.
 
     Sums over windows of codes, and codes that are thresholded, rescaled or added, are convolutions with weights of 1.
     What such a convolution gives as numbers, where the network has but the codes, has a name and a type of its own.
@@ -130,6 +136,7 @@ class _Builder:
     def __init__(self, network: Network, geometry: Geometry) -> None:
         self._network, self._geometry = network, geometry
         self._types = network.types()
+        self._shared = plan_concats(network, self._types)
         self._takers = Counter(source for layer in network.layers for source in network.sources(layer))
         self._operations: dict[str, Operation] = {}  # by the name of the layer whose values they hold last
         self._kept: set[str] = set()
@@ -146,6 +153,8 @@ class _Builder:
                 self._begin(Operation(layer.name, sums, source, thresholds=layer.thresholds, limits=_limits(kind)))
             case Add():
                 self._add(layer, sources)
+            case Concat():
+                self._concat(layer, sources)
             case MaxPool() | SumPool():
                 self._pool(layer, source)
             case Rescale():
@@ -153,14 +162,14 @@ class _Builder:
             case MultiThreshold():
                 self._threshold(layer, source)
 
-    def finish(self) -> tuple[list[Operation], dict[str, TensorType]]:
-        """All operations, and types; `ValueError` where values of one end nowhere."""
+    def finish(self) -> tuple[list[Operation], dict[str, TensorType], list[Shared]]:
+        """All operations, types, and what they share; `ValueError` where values of one end nowhere."""
         end = self._network.layers[-1].name
         if end in self._lines:
             source, line = self._lines.pop(end)
             self._begin(Operation(end, Scan(end), source, bend=line))
         *inner, last = self._operations.values()
-        assert last.name == end
+        assert end == last.name or any(end in one.concats and last.name in one.parts for one in self._shared)
         for operation in inner:
             if not operation.coded and operation.kept is None:
                 raise ValueError(f"{operation.name} must be thresholded by the layer after it, or rescaled and kept")
@@ -172,7 +181,7 @@ class _Builder:
                 )
         for operation in self._operations.values():
             _check_operation(operation, self._types, self._geometry)
-        return list(self._operations.values()), self._types
+        return list(self._operations.values()), self._types, self._shared
 
     def _begin(self, operation: Operation) -> None:
         self._operations[operation.name] = operation
@@ -294,6 +303,18 @@ class _Builder:
         self._operations[host] = self._operations.pop(host)
         self._extend(host, layer.name, shortcut=shortcut, bend=bend, add=layer)
 
+    def _concat(self, layer: Concat, sources: tuple[str, ...]) -> None:
+        for source in sources:
+            if not self._is_codes(source):
+                raise ValueError(f"{layer.name} must join codes, which {source} does not give: threshold it before")
+        shared = next(one for one in self._shared if layer.name in one.concats)
+        first, end = shared.concats[layer.name]
+        for part in shared.parts[first:end]:
+            if part in shared.copies and part not in self._types:
+                source = shared.copies[part]
+                self._types[part] = self._types[source]
+                self._begin(Operation(part, Copy(layer.name), source))
+
     def _threshold(self, layer: MultiThreshold, source: str) -> None:
         name, limits = layer.name, _limits(self._types[source])
         if self._is_codes(source):
@@ -334,6 +355,11 @@ def _limits(kind: TensorType) -> tuple[int, int]:
 
 def _check_operation(operation: Operation, types: dict[str, TensorType], g: Geometry) -> None:
     layer, source = operation.layer, types[operation.source]
+    if isinstance(layer, Copy) and not g.convolution:
+        raise ValueError(
+            f"{layer.name} joins {operation.source}, which must be copied as it is the network's input or is joined "
+            "more than once, and this engine cannot copy: generate it with --convolution"
+        )
     if not isinstance(layer, Dense) and not g.convolution:
         raise ValueError(
             f"{operation.name} must be a fully connected layer on this engine, not one on pictures: "

@@ -34,7 +34,7 @@ class Padding:
             code, layout = _padding_code(one), layouts[one.source]
             if not code:
                 continue
-            pixel = Layout(layout.shape[:1], layout.digits, layout.lanes, layout.act_bits)
+            pixel = layout.pixel
             if pixel.words > MAX_PADDING_OFFSET + 1:
                 raise ValueError(
                     f"Padding code of {one.name} must be 0 for as many as {layout.channels} channels, not {code}"

@@ -1,34 +1,56 @@
 """Places: how the tensors of a network lie in an engine's memories, and where."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 
 from evenstep.compiler.activations import Lifetime, place_tensors
 from evenstep.compiler.checks import check_fit
+from evenstep.compiler.concat import Copy, Shared
 from evenstep.compiler.layout import Layout
 from evenstep.compiler.operations import Operation
 from evenstep.compiler.program import Placement, WidePlacement
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.layer import Dense
 from evenstep.spec.network import INPUT
+from evenstep.spec.pool import MaxPool
 from evenstep.spec.tensor import TensorType
 
 __all__ = ["code_layouts", "count_outputs", "place_codes", "place_wide"]
 
 
-def code_layouts(types: Mapping[str, TensorType], operations: list[Operation], g: Geometry) -> dict[str, Layout]:
-    """How codes lie: of the input, as a vector if none but fully connected layers take it, and of each operation.
+def code_layouts(
+    types: Mapping[str, TensorType], operations: list[Operation], shared: Iterable[Shared], g: Geometry
+) -> dict[str, Layout]:
+    """How codes lie: of the input, as a vector if none but fully connected layers take it, of each operation, and of
+    what these share.
 
     Where rows are neighbours, lines are interleaved as windows want them that move down.
     """
+    steps = _steps(types, operations, g, shared)
+    coded = {one.name: one for one in operations if one.coded}
+    joined = {name: one.parts[slice(*at)] for one in shared for name, at in one.concats.items()}
+
+    @cache
+    def runs(name: str) -> tuple[int, ...]:
+        """Channels of each run of a pixel."""
+        if name in joined:
+            return tuple(run for part in joined[name] for run in runs(part))
+        if name in coded and isinstance(coded[name].layer, MaxPool | Copy):
+            return runs(coded[name].source)  # word by word, as its source lies
+        return (types[name].channels,)
+
     layouts = {}
-    steps = _steps(types, operations, g)
-    coded = [one.name for one in operations if one.coded]
-    for name in (INPUT, *coded):
+    for name in (INPUT, *coded, *joined):
         shape, bits = types[name].shape, types[name].high.bit_length()
         if name == INPUT and all(isinstance(one.layer, Dense) for one in operations if one.source == INPUT):
             shape = (types[name].size,)
-        layouts[name] = Layout.of(shape, bits, g, steps.get(name, 1))
+        layout, own = Layout.of(shape, bits, g, steps.get(name, 1)), runs(name)
+        layouts[name] = replace(layout, runs=own) if len(own) > 1 else layout
+    for one in shared:
+        words = layouts[one.name].pixel_words
+        for name in (*one.parts, *one.concats):
+            layouts[name] = replace(layouts[name], skip=words - layouts[name].pixel_words)
     for one in operations:
         if one.thresholds is not None and (turns := _turns(layouts[one.name])) > g.lanes:
             raise ValueError(
@@ -38,10 +60,18 @@ def code_layouts(types: Mapping[str, TensorType], operations: list[Operation], g
     return layouts
 
 
-def _steps(types: Mapping[str, TensorType], operations: list[Operation], g: Geometry) -> dict[str, int]:
-    """Lines that windows over each tensor move down by, where rows are neighbours."""
-    steps = {one.source: one.step(types) for one in operations} if g.neighbours else {}
-    return {name: step for name, step in steps.items() if step is not None}
+def _steps(
+    types: Mapping[str, TensorType], operations: list[Operation], g: Geometry, shared: Iterable[Shared] = ()
+) -> dict[str, int]:
+    """Lines that windows over each tensor move down by, where rows are neighbours; what is shared is one tensor."""
+    if not g.neighbours:
+        return {}
+    found = {one.source: step for one in operations if (step := one.step(types)) is not None}
+    for one in shared:
+        names = (*one.parts, *one.concats)
+        wanted = {found[name] for name in names if name in found}
+        found |= dict.fromkeys(names, max(wanted, default=1))
+    return found
 
 
 def _turns(target: Layout) -> int:
@@ -61,13 +91,23 @@ def count_outputs(channels: int, target: Layout | None) -> int:
 
 
 def place_codes(
-    layouts: Mapping[str, Layout], operations: list[Operation], g: Geometry, *, first: int
+    layouts: Mapping[str, Layout], operations: list[Operation], shared: Iterable[Shared], g: Geometry, *, first: int
 ) -> tuple[dict[str, Placement], int]:
-    """Places of the input and of each operation's codes, from word `first` on; and how many words would do."""
+    """Places of the input, of each operation's codes and of what these share, from word `first` on; and how many words
+    would do."""
     written = {INPUT: -1, **{operation.name: n for n, operation in enumerate(operations)}}
     read = {**written, **{operation.source: n for n, operation in enumerate(operations)}}
-    tensors = {name: Lifetime(one.words, written[name], read[name]) for name, one in layouts.items()}
+    tensors = {name: Lifetime(one.words, written[name], read[name]) for name, one in layouts.items() if name in written}
+    within: dict[str, tuple[str, int]] = {}  # what lies in the pixels of which tensor, and words before it
+    for one in shared:
+        parts = [tensors.pop(part) for part in one.parts]
+        latest = max(read.get(name, 0) for name in (*one.parts, *one.concats))
+        tensors[one.name] = Lifetime(layouts[one.name].words, min(part.written for part in parts), latest)
+        starts = {part: number for number, part in enumerate(one.parts)}
+        for name, start in (starts | {concat: first for concat, (first, _) in one.concats.items()}).items():
+            within[name] = one.name, sum(layouts[part].pixel_words for part in one.parts[:start])
     bases, needed = _place(tensors, "act_depth", g, first=first)
+    bases |= {name: bases[whole] + words for name, (whole, words) in within.items()}
     return {name: Placement(base, layouts[name]) for name, base in bases.items()}, needed
 
 

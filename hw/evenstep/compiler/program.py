@@ -44,7 +44,14 @@ class Placement:
 
     def meets(self, other: "Placement") -> bool:
         """Whether the two share words."""
-        return self.base < other.end and other.base < self.end
+        if not (self.base < other.end and other.base < self.end):
+            return False
+        stride = self.layout.pixel_stride
+        if stride != other.layout.pixel_stride:
+            return True
+        # Pixels of one stride may share it.
+        behind = (other.base - self.base) % stride
+        return behind < self.layout.pixel_words or behind + other.layout.pixel_words > stride
 
 
 @dataclass(frozen=True)
@@ -138,13 +145,16 @@ class CompiledLayer:
         What it takes, exactly.
     results : tuple of Result
         What it writes: the wide numbers that it keeps, if any, then what `name` gives, if that is not the same. None
-        where these are codes of the network once more, as numbers.
+        where these are codes of the network once more, as numbers or beside others.
+    joined : tuple of Result
+        Concatenations that it has written the last channels of.
     """
 
     name: str
     descriptors: tuple[LayerDescriptor | LoadDescriptor, ...]
     cycles: LayerCycles
     results: tuple[Result, ...]
+    joined: tuple[Result, ...] = ()
 
     @property
     def descriptor(self) -> LayerDescriptor:
@@ -192,12 +202,12 @@ class Program:
     @property
     def results(self) -> tuple[Result, ...]:
         """Results of all layers, in their order."""
-        return tuple(result for layer in self.layers for result in layer.results)
+        return tuple(result for layer in self.layers for result in (*layer.results, *layer.joined))
 
     @property
     def output(self) -> Result:
         """What the network gives."""
-        return self.layers[-1].results[-1]
+        return (*self.layers[-1].results, *self.layers[-1].joined)[-1]
 
     @property
     def cycles(self) -> int:

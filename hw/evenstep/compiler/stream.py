@@ -205,7 +205,7 @@ def _part_of(one: LayerDescriptor, channel: int, tiles: int, g: Geometry, pixel_
         else one.channel_base + channel,
         constant_base=one.constant_base + channel,
         output_base=one.output_base + channel // g.lanes if pixel_words else one.output_base,
-        pixel_skip=pixel_words - -(-outputs // g.lanes) if pixel_words else 0,
+        pixel_skip=one.pixel_skip + pixel_words - -(-outputs // g.lanes) if pixel_words else 0,
         passes=passes,
         window=window,
         join=join,

@@ -72,7 +72,7 @@ def sized_geometry(network: Network, base: Geometry) -> Fit:
 
 def _equipped(network: Network, base: Geometry) -> Geometry:
     """`base` with the parts that operations of `network` take."""
-    operations, _ = engine_operations(network, base.replace(convolution=True, rescale=True, wide_depth=_MOST_WIDE))
+    operations, *_ = engine_operations(network, base.replace(convolution=True, rescale=True, wide_depth=_MOST_WIDE))
     wide = base.wide_depth > 0 or any(one.kept is not None or one.bend is not None for one in operations)
     return base.replace(
         convolution=base.convolution or wide or any(not isinstance(one.layer, Dense) for one in operations),

@@ -277,6 +277,7 @@ class Core(wiring.Component):
             m.submodules.pooler = pooler = ResetInserter(self.reset)(Pooler(g))
             m.d.comb += [
                 pooler.start.eq(sequencer.layer_start),
+                pooler.skip.eq(layer.pixel_skip),
                 pooler.valid.eq(sequencer.step_valid & layer.pool),
                 pooler.first.eq(sequencer.step_first),
                 pooler.last.eq(sequencer.step_last),

@@ -31,8 +31,11 @@ class Pooler(wiring.Component):
         The step is taken.
     start : In(1)
         Begin a layer. Only while no step is given.
+    skip : In(12)
+        Words to pass over behind those of a position.
     o : Out(stream)
-        Words as those of the packer, numbered in their order; ``last``: the last word of a position.
+        Words as those of the packer, numbered in their order and with those passed over; ``last``: the last word of a
+        position.
     """
 
     valid: Signal
@@ -42,6 +45,7 @@ class Pooler(wiring.Component):
     acts: Signal
     ready: Signal
     start: Signal
+    skip: Signal
     o: stream.Interface
 
     latency = 1
@@ -57,6 +61,7 @@ class Pooler(wiring.Component):
                 "acts": In(g.rows * g.act_word_bits),
                 "ready": Out(1),
                 "start": In(1),
+                "skip": In(12),
                 "o": Out(stream.Signature(word_layout(g))),
             }
         )
@@ -75,7 +80,8 @@ class Pooler(wiring.Component):
             with m.If(self.valid):
                 m.d.sync += [largest.eq(Cat(codes)), self.o.payload.last.eq(self.final)]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += self.o.payload.offset.eq(self.o.payload.offset + 1)
+            passed = Mux(self.o.payload.last, self.skip, 0)
+            m.d.sync += self.o.payload.offset.eq(self.o.payload.offset + 1 + passed)
         with m.If(self.start):
             m.d.sync += self.o.payload.offset.eq(0)
         return m

@@ -14,6 +14,7 @@ SumPool            Conv of depthwise ones, since averages are not exact
 Rescale            Cast to double, Mul, Add, rounding Add, Div, Floor, Clip, Cast; with a knee two lines and Where
 Add                Add, Clip
 MultiThreshold     Mul by +-1 where channels flip, MultiThreshold
+Concat             Concat along axis 1
 =================  ==================================================================================================
 
 The node that a layer is named by carries its name; those around it append to that. What a type cannot hold exactly is
@@ -26,7 +27,7 @@ from onnx import TensorProto
 from evenstep.qonnx.datatype import DATATYPE_KEY, LAYER_KEY, range_datatype
 from evenstep.qonnx.graph import Graph, check_exact
 from evenstep.qonnx.weight_layers import add_thresholds, add_weighted
-from evenstep.spec import Add, Layer, Line, MaxPool, MultiThreshold, Rescale, SumPool, TensorType, Weighted
+from evenstep.spec import Add, Concat, Layer, Line, MaxPool, MultiThreshold, Rescale, SumPool, TensorType, Weighted
 
 __all__ = ["add_layer"]
 
@@ -142,6 +143,19 @@ def _add_addition(
     return _add_clip(graph, layer.name, number, total, result)
 
 
+def _add_concat(graph: Graph, layer: Concat, number: int, sources: list[str], result: TensorType) -> str:
+    # Codes are of float32, whatever their thresholds compare.
+    return graph.node(
+        "Concat",
+        sources,
+        f"joined{number}",
+        name=layer.name,
+        datatype=range_datatype(result.low, result.high),
+        shape=result.shape,
+        axis=1,
+    )
+
+
 def add_layer(
     graph: Graph, layer: Layer, number: int, sources: list[str], before: list[TensorType], result: TensorType
 ) -> str:
@@ -177,6 +191,8 @@ def add_layer(
             return _add_rescale(graph, layer, number, source, before[0], result)
         case Add():
             return _add_addition(graph, layer, number, sources, before, result)
+        case Concat():
+            return _add_concat(graph, layer, number, sources, result)
         case MultiThreshold():
             entries = {LAYER_KEY: "MultiThreshold"}
             return add_thresholds(graph, layer.name, layer.name, number, source, layer.thresholds, entries)

@@ -12,6 +12,7 @@ from evenstep.qonnx.datatype import LAYER_KEY, unsigned_width
 from evenstep.qonnx.walk import Node, Result, Walk
 from evenstep.spec import (
     Add,
+    Concat,
     Layer,
     Line,
     MaxPool,
@@ -27,6 +28,7 @@ __all__ = [
     "four",
     "pair",
     "read_add",
+    "read_concat",
     "read_max_pool",
     "read_multi_threshold",
     "read_rescale",
@@ -231,3 +233,15 @@ def read_add(walk: Walk, node: Node, number: int) -> Found:
     clip, bits = _take_clip(walk, node, _FLOAT)
     layer = Add(node.name or f"layer{number}", bits, tuple(source.layer for source in sources))
     return Found(layer, clip.output)
+
+
+def read_concat(walk: Walk, node: Node, number: int) -> Found:
+    """Read a `Concat` of the codes of several layers."""
+    walk.take(node, "Concat")
+    node.allow("axis")
+    if (axis := node.attribute("axis", 0)) != 1:
+        raise ValueError(f"axis must be 1, that of the channels, not {axis}")
+    sources = [walk.result(name) for name in node.inputs]
+    if any(source.element != _FLOAT for source in sources):
+        raise ValueError("its inputs must be of float32")
+    return Found(Concat(node.name or f"layer{number}", tuple(source.layer for source in sources)), node.output)

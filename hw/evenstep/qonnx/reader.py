@@ -12,10 +12,18 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, TensorProto
 
 from evenstep.qonnx.datatype import LABELS_KEY, LAYER_KEY, unsigned_width
-from evenstep.qonnx.patterns import Found, read_add, read_max_pool, read_multi_threshold, read_rescale, read_sum_pool
+from evenstep.qonnx.patterns import (
+    Found,
+    read_add,
+    read_concat,
+    read_max_pool,
+    read_multi_threshold,
+    read_rescale,
+    read_sum_pool,
+)
 from evenstep.qonnx.walk import Node, Result, Walk, text
 from evenstep.qonnx.weight_patterns import read_weighted
-from evenstep.spec import INPUT, Add, Layer, Network, TensorType
+from evenstep.spec import INPUT, Add, Concat, Layer, Network, TensorType
 
 __all__ = ["MAX_BYTES", "read_boundaries", "read_network"]
 
@@ -31,6 +39,7 @@ _PATTERNS: dict[str, Callable[[Walk, Node, int], Found]] = {
     "MaxPool": read_max_pool,
     "Cast": read_rescale,
     "Add": read_add,
+    "Concat": read_concat,
     "Mul": read_multi_threshold,
     "MultiThreshold": read_multi_threshold,
 }
@@ -68,7 +77,7 @@ def _read_layer(walk: Walk, node: Node, number: int, types: dict[str, TensorType
     if layer.name in types:
         raise ValueError(f"Names of layers must differ, which {layer.name!r} does not")
     taken = [types[name] for name in layer.sources]
-    result = layer.infer(taken[0], taken[1]) if isinstance(layer, Add) else layer.infer(taken[0])
+    result = layer.infer(*taken) if isinstance(layer, Add | Concat) else layer.infer(taken[0])
     types[layer.name] = result
     walk.results[tensor] = Result(layer.name, result, element)
     return layer

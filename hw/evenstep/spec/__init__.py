@@ -1,5 +1,6 @@
 """The integer specification: no torch, no Amaranth. Hardware and golden model both derive from these classes."""
 
+from evenstep.spec.concat import Concat
 from evenstep.spec.conv import Conv
 from evenstep.spec.encoding import ENCODINGS, Encoding, signed_bits, unsigned_bits
 from evenstep.spec.geometry import COUNTERS, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Geometry
@@ -22,6 +23,7 @@ __all__ = [
     "THRESHOLD_STYLES",
     "WEIGHT_ENCODINGS",
     "Add",
+    "Concat",
     "Conv",
     "Dense",
     "Encoding",

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from evenstep.spec.concat import Concat
 from evenstep.spec.conv import Conv
 from evenstep.spec.layer import Dense, Weighted
 from evenstep.spec.pool import MaxPool, SumPool
@@ -17,7 +18,7 @@ __all__ = ["INPUT", "Layer", "Network"]
 #: Name under which layers refer to the network's input.
 INPUT = "input"
 
-Layer: TypeAlias = Dense | Conv | MaxPool | SumPool | Rescale | Add | MultiThreshold
+Layer: TypeAlias = Dense | Conv | MaxPool | SumPool | Rescale | Add | MultiThreshold | Concat
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Network:
 
     Parameters
     ----------
-    layers : tuple of Dense, Conv, MaxPool, SumPool, Rescale, Add or MultiThreshold
+    layers : tuple of Dense, Conv, MaxPool, SumPool, Rescale, Add, MultiThreshold or Concat
         In an order in which they can run. The last one's result is the network's.
     labels : tuple of str
         Names of the classes, for people. May be empty.
@@ -95,8 +96,8 @@ class Network:
         return types
 
     def _infer(self, layer: Layer, sources: tuple[str, ...], types: dict[str, TensorType]) -> TensorType:
-        if isinstance(layer, Add):
-            return layer.infer(types[sources[0]], types[sources[1]])
+        if isinstance(layer, Add | Concat):
+            return layer.infer(*(types[source] for source in sources))
         if len(sources) != 1:
             raise ValueError(f"Sources of {layer.name} must be one layer, not {sources!r}")
         before, source = sources[0], types[sources[0]]

@@ -127,8 +127,8 @@ class PassDescriptor:
 class LayerDescriptor:
     """A layer of weights, tile by tile of C output channels at each position of its window; or one without weights.
 
-    A maximum takes one pass, and a tile for each word of a pixel. Of its header, `tiles`, `output_base` and `window`
-    count. A scan takes one pass, and a tile for each channel; what concerns weights does not count.
+    A maximum takes one pass, and a tile for each word of a pixel. Of its header, `tiles`, `output_base`, `pixel_skip`
+    and `window` count. A scan takes one pass, and a tile for each channel; what concerns weights does not count.
 
     Header: word 0 bits 0-3 `opcode`, bit 4 `raw`, bit 5 `doubled`, bit 6 `combined`, bit 7 whether there is a
     `rescale`, bits 8-11 `digits`, bits 16-23 number of passes - 1; then one word each for `zero`, `tiles` (bits 16-21

@@ -1,6 +1,6 @@
 """Where in a run a layer's outputs drain: what to look at in a waveform."""
 
-from evenstep.compiler import Program
+from evenstep.compiler import Placement, Program
 from evenstep.spec.program import Opcode
 from evenstep_golden.reference import Mismatch
 
@@ -15,10 +15,16 @@ def drain_window(program: Program, place: Mismatch, cycles: int) -> tuple[int, i
     """
     before = 0
     for one in program.layers:
-        if any(result.name == place.layer for result in one.results):
-            together = {Opcode.WEIGHTED: program.geometry.columns, Opcode.MAXIMUM: program.geometry.lanes}
-            own = place.channel // together.get(one.descriptor.opcode, 1)
-            position = place.pixel[0] * one.shape[-1] + place.pixel[1] if place.pixel else 0
+        found = next((result for result in (*one.results, *one.joined) if result.name == place.layer), None)
+        if found is not None:
+            own = place.channel
+            if found in one.joined:  # of whose channels it writes the last
+                own = one.descriptor.tiles - 1
+            elif one.descriptor.opcode == Opcode.WEIGHTED:
+                own //= program.geometry.columns
+            elif isinstance(found.place, Placement) and one.descriptor.opcode == Opcode.MAXIMUM:
+                own = int(found.place.layout.channel_lanes[own]) // program.geometry.lanes
+            position = place.pixel[0] * found.shape[-1] + place.pixel[1] if place.pixel else 0
             tiles = one.descriptor.tiles * one.descriptor.positions
             middle = before + one.cycles.total * (position * one.descriptor.tiles + own + 1) // tiles
             first = max(1, min(middle - cycles // 2, program.cycles - cycles + 1))

@@ -37,7 +37,15 @@ from evenstep_boards.spram import SpramMemory
 from evenstep_boards.synthesize import Synthesis
 from tests.boards.deadly_jobs import Deadly
 
-SMALL = Sweep(rows=(1, 2), columns=(1, 2), lanes=(4, 8, 16), threshold_style=("bank",), weight_bits=(2,), act_bits=(2,))
+SMALL = Sweep(
+    rows=(1, 2),
+    columns=(1, 2),
+    lanes=(4, 8, 16),
+    threshold_style=("bank",),
+    weight_bits=(2,),
+    act_bits=(2,),
+    counter=("portable",),
+)
 OPTIONS = ["--rows", "1,2", "--columns", "1,2", "--lanes", "4", "--workers", "1"]
 
 

@@ -170,6 +170,7 @@ def test_joined_branches(executable: Path, tmp_path: Path) -> None:
     program = compile_network(Network(layers, input_shape=(3, 6, 7)), GEOMETRY)
     assert [layer.name for layer in program.layers if not layer.results] == [
         "input as part 2 of again",
+        "joined for steps of 2",
         "after as part 2 of end",
     ]
     assert not any(result.overwritten for result in program.results)

@@ -53,7 +53,7 @@ class Point:
     @property
     def frames(self) -> float:
         """Frames a second."""
-        return self.geometry.rows * self.clock * 1e6 / self.cycles
+        return self.geometry.batch * self.clock * 1e6 / self.cycles
 
     @property
     def costs(self) -> tuple[float, ...]:

@@ -198,9 +198,10 @@ def test_counters(here: list[Any], tmp_path: Path) -> None:
     """Where none is named, those of the device that are estimated are tried, or all of them to be measured."""
     place = PLACES["ecp5-25f"]
     with Store(tmp_path / "results.jsonl") as store:
-        explore(small_plan(place=PLACES["gw1nr-9"]), store)
+        unnamed = replace(SMALL, counter=())
+        explore(small_plan(place=PLACES["gw1nr-9"], sweep=unnamed), store)
         assert {job.array.counter for job in here if isinstance(job, Design)} == {"portable"}
-        plan = one_network(place=place, method="synthesized", sweep=SMALL)
+        plan = one_network(place=place, method="synthesized", sweep=unnamed)
         assert plan.counters == ("portable", "ecp5")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(jobs, "emit_verilog", lambda *_, **__: 1 / 0)
@@ -228,9 +229,9 @@ FIGURES = {"luts": 1234, "flip_flops": 1, "carries": 1, "block_rams": 20, "dsps"
 
 
 def one_network(**changes: Any) -> Plan:
-    """The first of the small networks alone, with portable counters unless they say otherwise."""
+    """The first of the small networks alone."""
     alone = {"networks": {"two": ("2" * 64, small_network())}, "pictures": None}
-    return small_plan(**{**alone, "sweep": replace(SMALL, counter=("portable",)), **changes})
+    return small_plan(**{**alone, **changes})
 
 
 def test_synthesized(here: list[Any], tmp_path: Path) -> None:

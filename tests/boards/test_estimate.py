@@ -11,6 +11,7 @@ from evenstep.gateware.array import PEArray
 from evenstep.gateware.counters.ccu2c import Ecp5Form
 from evenstep.gateware.join import Joiner
 from evenstep.gateware.memory import WordMemory
+from evenstep.gateware.writeback import WriteBack
 from evenstep.generate import emit_verilog, generate_block
 from evenstep.spec import Geometry
 from evenstep.spec.join import KNEE_WORDS
@@ -122,6 +123,17 @@ def test_area_of_the_joiner_is_within_a_quarter(tmp_path: Path) -> None:
         assert 4 * abs(own - expected) <= own, f"{own} synthesized, {expected} estimated"
 
 
+@pytest.mark.parametrize("rows", [2, 4])
+def test_area_of_the_way_to_banks_is_within_a_quarter(rows: int, tmp_path: Path) -> None:
+    geometry = Geometry(rows=rows, lanes=8, convolution=True, neighbours=True)
+    writeback = WriteBack(rows, bits=geometry.act_word_bits, address_bits=9)
+    (tmp_path / "writeback.v").write_text(emit_verilog(writeback, name="writeback")[0])
+    found = synthesize_verilog(tmp_path / "writeback.v", top="writeback", family="ice40", folder=tmp_path)
+    estimate = estimate_area(geometry)
+    assert 4 * abs(found.luts - estimate.luts["writeback"]) <= found.luts
+    assert 4 * abs(found.flip_flops - estimate.flip_flops["writeback"]) <= found.flip_flops
+
+
 def test_parts_are_those_that_there_are() -> None:
     parts = {"array", "drain", "thresholds", "packer", "sequencer", "link"}
     for geometry, more in (
@@ -131,6 +143,7 @@ def test_parts_are_those_that_there_are() -> None:
         (DECODED.replace(rescale=True), {"combiner"}),
         (Geometry(convolution=True), {"pooler"}),
         (Geometry(convolution=True, rescale=True, wide_depth=64), {"pooler", "combiner", "joiner"}),
+        (Geometry(rows=2, convolution=True, neighbours=True), {"pooler", "rotation", "writeback"}),
     ):
         estimate = estimate_area(geometry)
         assert set(estimate.luts) == set(estimate.flip_flops) == parts | more

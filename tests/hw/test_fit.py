@@ -28,6 +28,12 @@ def test_rate_is_reached_by_the_smallest() -> None:
     assert slower.luts < found.luts and slower.frames(CLOCK) >= 500
 
 
+def test_rows_that_are_neighbours_take_one_frame() -> None:
+    found = fit_rate(sample_network(), Geometry(convolution=True, neighbours=True), frames=500, clock_hz=CLOCK)
+    assert found.geometry.rows >= 2 and found.geometry.batch == 1
+    assert found.frames(CLOCK) == CLOCK / found.program.cycles
+
+
 def test_area_is_kept_by_the_fastest() -> None:
     network = sample_network()
     small = fit_area(network, Geometry(), luts=6000, memory_bits=2**20, clock_hz=CLOCK)

@@ -86,7 +86,25 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
         luts["joiner"], flip_flops["joiner"] = _joiner(g)
         luts["sequencer"] += 40
         flip_flops["sequencer"] += 60 + 2 * (g.wide_depth - 1).bit_length()
+    if g.neighbours:
+        _add_banks(g, luts, flip_flops)
     return AreaEstimate(luts, flip_flops)
+
+
+def _add_banks(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]) -> None:
+    """Add what rows that are neighbours take beside the rest."""
+    address_bits, turns = (g.act_depth - 1).bit_length(), g.rows.bit_length() - 1
+    luts["sequencer"] += 80 + g.rows * (30 + 2 * address_bits)
+    flip_flops["sequencer"] += 40
+    # A rotation, and a register with the way from rows to banks, of words of codes and of numbers.
+    words = [g.rows * g.act_word_bits, *([g.rows * g.wide_bits] if g.wide_depth else [])]
+    luts["rotation"], flip_flops["rotation"] = sum(words) * turns, 0
+    luts["writeback"] = sum(_writeback_luts(word, turns) for word in words)
+    flip_flops["writeback"] = sum(word + 50 for word in words)
+
+
+def _writeback_luts(word_bits: int, turns: int) -> int:
+    return 14 * word_bits * turns // 10 + 160
 
 
 def _piecewise_array(g: Geometry) -> tuple[int, int]:

@@ -87,7 +87,7 @@ def _candidates(network: Network, base: Geometry) -> list[Geometry]:
     arrays = [
         base.replace(rows=rows, columns=columns, lanes=lanes)
         for rows, columns, lanes in itertools.product(_ROWS, _COLUMNS, _LANES)
-        if lanes >= base.output_digits
+        if lanes >= base.output_digits and not (base.neighbours and rows == 1)
     ]
     return sorted(arrays, key=lambda one: (sum(estimate_area(one).luts.values()), one.rows))
 

@@ -29,7 +29,7 @@ def test_rate_is_reached_by_the_smallest() -> None:
 
 
 def test_rows_that_are_neighbours_take_one_frame() -> None:
-    found = fit_rate(sample_network(), Geometry(convolution=True, neighbours=True), frames=500, clock_hz=CLOCK)
+    found = fit_rate(sample_network(), Geometry(rows=2, convolution=True, neighbours=True), frames=500, clock_hz=CLOCK)
     assert found.geometry.rows >= 2 and found.geometry.batch == 1
     assert found.frames(CLOCK) == CLOCK / found.program.cycles
 

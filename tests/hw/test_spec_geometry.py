@@ -86,11 +86,12 @@ def test_every_parameter_is_in_the_hash() -> None:
         "counter": "ecp5",
         "port_bits": 64,
     }
-    names = [name for name in geometry.to_dict() if name not in ("convolution", "rescale")]
+    names = [name for name in geometry.to_dict() if name not in ("convolution", "neighbours", "rescale")]
     changes = [{name: others[name] if name in others else getattr(geometry, name) + 1} for name in names]
     changed = [geometry.replace(**change) for change in changes]
     plain = geometry.replace(wide_depth=0)
     changed += [plain, plain.replace(convolution=False), plain.replace(rescale=False)]
+    changed += [plain.replace(rows=2, neighbours=neighbours) for neighbours in (False, True)]
     hashes = {one.hash for one in changed}
     assert len(hashes) == len(changed)
     assert geometry.hash not in hashes

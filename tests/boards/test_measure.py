@@ -148,7 +148,7 @@ def test_interrupted(how: signal.Signals, doing: Doing, tmp_path: Path) -> None:
         os.killpg(process.pid, how)
     else:
         process.send_signal(how)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == (-9 if how == signal.SIGKILL else 130)
     assert said.decode() == ""
     assert read_records(results) == {"0": {"square": 0}}

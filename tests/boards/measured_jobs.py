@@ -38,3 +38,8 @@ class Doing:
         """Processes that began a job."""
         log = self.folder / str(number)
         return [int(line) for line in log.read_text().split()] if log.exists() else []
+
+
+def interrupts(_job: Any) -> dict[str, Any]:
+    """Whether Ctrl-C can reach this process."""
+    return {"held": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])}

@@ -159,6 +159,17 @@ def test_interrupted(how: signal.Signals, doing: Doing, tmp_path: Path) -> None:
                 time.sleep(0.05)
 
 
+def test_no_process_sees_interrupts() -> None:
+    """The first one neither, with which multiprocessing starts another one that undoes what holds them."""
+    script = (
+        "from evenstep_boards.measure.local import run_locally\n"
+        "from tests.boards.measured_jobs import interrupts\n"
+        "run_locally(interrupts, {'a': 1, 'b': 2}, 2, print)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert sorted(result.stdout.splitlines()) == ["a {'held': True}", "b {'held': True}"]
+
+
 def test_cluster(doing: Doing, tmp_path: Path) -> None:
     """A real cluster of two workers, one of which is killed midway: nothing is lost."""
     jobs = {str(number): Job(number, seconds=0.02) for number in range(12)}

@@ -10,7 +10,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any
@@ -102,6 +102,8 @@ class _Worker:
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
     """What is started meanwhile never sees Ctrl-C, which goes to all processes of a terminal; this one tells it."""
+    # The first process of all starts this one too, which lets Ctrl-C through again behind itself.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

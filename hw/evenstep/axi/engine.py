@@ -141,7 +141,8 @@ class AXIEngine(wiring.Component):
                 m.d.comb += access.refused.eq(1)
 
         loaded, held = Signal(), Signal(32)
-        m.d.sync += [loaded.eq(load), held.eq(value)]
+        with m.If(access.read):
+            m.d.sync += [loaded.eq(load), held.eq(value)]
         m.d.comb += access.read_data.eq(Mux(loaded, core.host.read_data, held))
 
         # The memories: registers and streams take turns, since each needs all else idle.

@@ -2,11 +2,12 @@
 
 from enum import IntEnum
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.checks import check_int
+from evenstep.gateware.memory import REGION_READ_CYCLES
 
 __all__ = [
     "AXI4LiteInterface",
@@ -118,7 +119,7 @@ class RegisterSignature(wiring.Signature):
     refused : In(1)
         In the cycle of the strobe: the access has no effect and is an error.
     read_data : In(32)
-        What was read, one cycle after `read`.
+        What was read, `REGION_READ_CYCLES` after `read`.
     """
 
     def __init__(self, word_bits: int):
@@ -144,8 +145,8 @@ class AXI4LiteTarget(wiring.Component):
     All outputs come from registers, as the specification demands: no path leads from an input to an output. A write is
     accessed one cycle after the later of its address and its data was taken, and answered in the cycle after that. A
     read is accessed one cycle after its address was taken, or in the next one where a write is accessed then, and
-    answered two cycles later. A write without all of its strobes is no access, and an error; bits 0 and 1 of addresses,
-    and protection, mean nothing.
+    answered `REGION_READ_CYCLES` + 1 later. A write without all of its strobes is no access, and an error; bits 0 and 1
+    of addresses, and protection, mean nothing.
 
     Parameters
     ----------
@@ -194,7 +195,7 @@ class AXI4LiteTarget(wiring.Component):
             m.d.sync += port.rvalid.eq(0)
 
         # A write is never accessed in two cycles that follow each other, so that reads wait for one at most.
-        writes, reading = Signal(), Signal()
+        writes, reading = Signal(), Signal(REGION_READ_CYCLES)  # bit n: data arrive in n cycles
         m.d.comb += writes.eq(has_address & has_data & ~port.bvalid)
         with m.If(writes):
             m.d.comb += [registers.word.eq(write_word), registers.write.eq(whole)]
@@ -205,13 +206,13 @@ class AXI4LiteTarget(wiring.Component):
                 port.bresp.eq(Mux(registers.refused | ~whole, Response.SLVERR, Response.OKAY)),
             ]
         with m.Else():
-            m.d.comb += [registers.word.eq(read_word), registers.read.eq(has_read & ~reading & ~port.rvalid)]
+            m.d.comb += [registers.word.eq(read_word), registers.read.eq(has_read & ~reading.any() & ~port.rvalid)]
+        m.d.sync += reading.eq(Cat(reading[1:], registers.read))
         with m.If(registers.read):
             m.d.sync += [
                 has_read.eq(0),
-                reading.eq(1),
                 port.rresp.eq(Mux(registers.refused, Response.SLVERR, Response.OKAY)),
             ]
-        with m.If(reading):
-            m.d.sync += [reading.eq(0), port.rvalid.eq(1), port.rdata.eq(registers.read_data)]
+        with m.If(reading[0]):
+            m.d.sync += [port.rvalid.eq(1), port.rdata.eq(registers.read_data)]
         return m

@@ -1,9 +1,10 @@
 """AXI4-Stream into and out of memories: a counted number of words at a time."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from evenstep.gateware.memory import REGION_READ_CYCLES
 from evenstep.link.protocol import ADDRESS_BITS
 
 __all__ = ["COUNT_BITS", "STREAM_WORD", "WordReceiver", "WordSender"]
@@ -13,8 +14,8 @@ STREAM_WORD = data.StructLayout({"tdata": 32, "last": 1})
 #: Bits of a number of words: up to all of the largest memory.
 COUNT_BITS = ADDRESS_BITS + 1
 
-# Words read ahead: one that is taken, one at the memory's output, one behind it. Two would read every second cycle.
-_AHEAD = 3
+# Words read ahead: one that is taken, one behind it, and those on their way. Fewer would not be one a cycle.
+_AHEAD = 2 + REGION_READ_CYCLES
 
 
 class WordReceiver(wiring.Component):
@@ -69,7 +70,7 @@ class WordReceiver(wiring.Component):
 
 
 class WordSender(wiring.Component):
-    """Reads words and sends them as one packet, one a cycle, the first of them three cycles after `start`.
+    """Reads words and sends them as one packet, one a cycle, the first `REGION_READ_CYCLES` + 2 cycles after `start`.
 
     Members
     -------
@@ -86,7 +87,7 @@ class WordSender(wiring.Component):
     read : Out(1)
         Read the next word.
     data : In(32)
-        The word, one cycle later.
+        The word, `REGION_READ_CYCLES` later.
     """
 
     o: stream.Interface
@@ -115,20 +116,23 @@ class WordSender(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = fifo.SyncFIFO(width=STREAM_WORD.size, depth=_AHEAD)
-        arriving, arriving_last = Signal(), Signal()
+        # Bit n: a word is to arrive in n cycles, and it is the last.
+        coming, coming_last = Signal(REGION_READ_CYCLES), Signal(REGION_READ_CYCLES)
+        under_way = Signal(range(REGION_READ_CYCLES + 1))
         word = Signal(STREAM_WORD)
         m.d.comb += [
-            self.read.eq((self.left != 0) & (queue.r_level + arriving < _AHEAD)),
+            under_way.eq(sum(coming)),
+            self.read.eq((self.left != 0) & (queue.r_level + under_way < _AHEAD)),
             word.tdata.eq(self.data),
-            word.last.eq(arriving_last),
+            word.last.eq(coming_last[0]),
             queue.w_data.eq(word),
-            queue.w_en.eq(arriving),
+            queue.w_en.eq(coming[0]),
             self.o.valid.eq(queue.r_rdy),
             self.o.payload.eq(queue.r_data),
             queue.r_en.eq(self.o.ready),
-            self.active.eq((self.left != 0) | arriving | queue.r_rdy),
+            self.active.eq((self.left != 0) | coming.any() | queue.r_rdy),
         ]
-        m.d.sync += [arriving.eq(self.read), arriving_last.eq(self.left == 1)]
+        m.d.sync += [coming.eq(Cat(coming[1:], self.read)), coming_last.eq(Cat(coming_last[1:], self.left == 1))]
         with m.If(self.read):
             m.d.sync += self.left.eq(self.left - 1)
         with m.If(self.stop & (self.left > 1)):

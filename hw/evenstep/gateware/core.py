@@ -14,7 +14,7 @@ from evenstep.gateware.combine import Combiner
 from evenstep.gateware.drain import Drain
 from evenstep.gateware.join import Joiner
 from evenstep.gateware.loader import WeightLoader
-from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host
+from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host, connect_regions
 from evenstep.gateware.packer import Packer, word_layout
 from evenstep.gateware.pool import Pooler
 from evenstep.gateware.rotate import from_banks
@@ -85,7 +85,7 @@ class Core(wiring.Component):
     Members
     -------
     region, host : In
-        Memory and access of the host, while `busy` is low.
+        Memory and access of the host, while `busy` is low. Data come `REGION_READ_CYCLES` after `read_enable`.
     start, entry : In
         Strobe that runs the program at `entry`.
     reset : In(1)
@@ -199,7 +199,7 @@ class Core(wiring.Component):
             wiring.connect(m, finished.o, joiner.i)
             regions |= {Region.WIDE: banked["wide"], Region.KNEES: joiner.host}
             finished = joiner
-        connect_host(m, wiring.flipped(self.host), self.region, [regions[region] for region in sorted(regions)])
+        connect_regions(m, wiring.flipped(self.host), self.region, [regions[region] for region in sorted(regions)])
 
         # Sequencer, operands and array.
         operands: list[Value] = [memory.read_data for memory in activations]

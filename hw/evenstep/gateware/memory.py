@@ -9,9 +9,23 @@ from amaranth.utils import ceil_log2
 
 from evenstep.checks import check_int
 
-__all__ = ["HostInterface", "HostSignature", "WordMemory", "connect_host"]
+__all__ = [
+    "ANY_COLLISION",
+    "REGION_READ_CYCLES",
+    "HostInterface",
+    "HostSignature",
+    "WordMemory",
+    "connect_host",
+    "connect_regions",
+]
 
 HOST_BITS = 32
+#: Attribute for Yosys: nobody cares what a memory reads while the same word is written. So it is in an engine, where a
+#: layer reads other words than it writes and the host comes between runs. Otherwise Yosys would put registers and a
+#: choice beside block RAMs, which do not keep the old word as Amaranth's memories promise it.
+ANY_COLLISION = {"no_rw_check": "1"}
+#: Cycles from the host's read of a region to its data.
+REGION_READ_CYCLES = 3
 
 
 class HostInterface(wiring.PureInterface):
@@ -75,6 +89,34 @@ def connect_host(m: Module, host, select: Value, ports: list) -> None:
         ]
         with m.If(selected == number):
             m.d.comb += host.read_data.eq(port.read_data)
+
+
+def connect_regions(m: Module, host, region: Value, ports: list[HostInterface]) -> None:
+    """Connect `host` to the port whose number is `region`, as `connect_host`; data come `REGION_READ_CYCLES` later.
+
+    A region's memories may lie anywhere on the device, so what they give goes through a register on its way to the
+    choice among regions, and through another behind it. Where reads follow each other faster, `region` must stay.
+    """
+    near = []
+    for number, port in enumerate(ports):
+        register = HostSignature(len(port.address)).create(path=("regions", number))
+        m.d.comb += [
+            port.address.eq(register.address),
+            port.read_enable.eq(register.read_enable),
+            port.write_enable.eq(register.write_enable),
+            port.write_data.eq(register.write_data),
+        ]
+        m.d.sync += register.read_data.eq(port.read_data)
+        near.append(register)
+    chosen = HostSignature(len(host.address)).create(path=("regions", "chosen"))
+    connect_host(m, chosen, region, near)
+    m.d.comb += [
+        chosen.address.eq(host.address),
+        chosen.read_enable.eq(host.read_enable),
+        chosen.write_enable.eq(host.write_enable),
+        chosen.write_data.eq(host.write_data),
+    ]
+    m.d.sync += host.read_data.eq(chosen.read_data)
 
 
 class WordMemory(wiring.Component):
@@ -145,7 +187,9 @@ class WordMemory(wiring.Component):
             low = lane * HOST_BITS
             width = min(HOST_BITS, self.width - low)
             init = [word & (1 << width) - 1 for word in self.init[lane :: 1 << self.lane_bits]]
-            m.submodules[f"lane{lane}"] = ram = memory.Memory(shape=width, depth=self.depth, init=init)
+            m.submodules[f"lane{lane}"] = ram = memory.Memory(
+                shape=width, depth=self.depth, init=init, attrs=ANY_COLLISION
+            )
             read, write = ram.read_port(), ram.write_port()
             m.d.comb += [
                 read.addr.eq(self.read_address),

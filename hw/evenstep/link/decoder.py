@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenstep.gateware.memory import HostInterface, HostSignature
+from evenstep.gateware.memory import REGION_READ_CYCLES, HostInterface, HostSignature
 from evenstep.link.frame import PACKET_BYTE
 from evenstep.link.protocol import MAGIC, MAX_WORDS, VERSION, Command, Region, Status
 
@@ -237,11 +237,13 @@ class CommandDecoder(wiring.Component):
 
             with m.State("Read"):
                 m.d.comb += self.host.read_enable.eq(1)
-                m.d.sync += [address.eq(address + 1), words.eq(words - 1)]
+                m.d.sync += [address.eq(address + 1), words.eq(words - 1), index.eq(1)]
                 m.next = "Read data"
             with m.State("Read data"):
-                m.d.sync += [word.eq(self.host.read_data), index.eq(0)]
-                m.next = "Answer word"
+                m.d.sync += [word.eq(self.host.read_data), index.eq(index + 1)]
+                with m.If(index == REGION_READ_CYCLES):
+                    m.d.sync += index.eq(0)
+                    m.next = "Answer word"
             with m.State("Answer word"):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(word)]
                 m.d.comb += self.o.payload.last.eq((index == _WORD - 1) & (words == 0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evenstep.compiler import compile_network
-from evenstep.compiler.cycles import kept_steps
+from evenstep.compiler.cycles import leaving_steps
 from evenstep.spec import (
     INPUT,
     Concat,
@@ -114,7 +114,7 @@ def test_wide_numbers_of_lines_that_share_a_bank_are_kept_slowly() -> None:
     )
     check(one)
     wide, *_ = compile_network(one, GEOMETRY).layers
-    assert wide.descriptor.steps == kept_steps(GEOMETRY, 2)
+    assert wide.descriptor.steps == leaving_steps(GEOMETRY, 2, joins=True)
 
 
 @pytest.mark.parametrize(
@@ -137,5 +137,6 @@ def test_refusals(layers: list, message: str) -> None:
 
 
 def test_tiles_last_until_their_numbers_are_kept() -> None:
-    assert kept_steps(GEOMETRY, 1) == 0
-    assert kept_steps(GEOMETRY, 2) == 2 * 4 + 2 + 6 + 7
+    assert leaving_steps(GEOMETRY, 1, joins=True) == 0
+    assert leaving_steps(GEOMETRY, 2, joins=True) == 2 * 4 + 2 + 6 + 7
+    assert leaving_steps(GEOMETRY, 2, joins=False) == 2 * 4 + 2 + 6

@@ -10,7 +10,7 @@ from evenstep.gateware.count import create_counter
 from evenstep.gateware.dot import DotProduct
 from evenstep.gateware.memory import WordMemory
 from evenstep.gateware.piecewise import PiecewiseCounter
-from evenstep.gateware.threshold import create_threshold_unit
+from evenstep.gateware.thresholds.create import create_threshold_unit
 from evenstep.generate import create_block
 from evenstep.link.decoder import CommandDecoder
 from evenstep.spec import Geometry, LaneFormat

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evenstep.generate import Conventions, generate_block
-from evenstep.spec import Geometry
+from evenstep.spec import THRESHOLD_STYLES, Geometry
 from evenstep_sim.runner import run_manifest
 from evenstep_sim.simulators import SIMULATORS
 
@@ -39,14 +39,14 @@ _SHAPES = [
 
 _THRESHOLDS = [
     {"threshold_style": style, **rest}
-    for style in ("bank", "search")
+    for style in THRESHOLD_STYLES
     for rest in (
         {"output_bits": 2},
         {"output_bits": 1, "threshold_depth": 2, "lanes": 3, "accumulator_bits": 31},
         {"output_bits": 3, "threshold_depth": 5, "rows": 3},
         {"output_bits": 4, "threshold_depth": 100, "accumulator_bits": 4},
     )
-] + [{"threshold_style": "search", "output_bits": 8, "threshold_depth": 7, "rows": 2}]
+] + [{"threshold_style": style, "output_bits": 8, "threshold_depth": 7, "rows": 2} for style in ("search", "serial")]
 
 _DRAINS = [
     {},
@@ -114,7 +114,7 @@ _ENGINES = [
     {"columns": 3, "lanes": 5, "rows": 2, "weight_bits": 1, "max_weight_bits": 4, "output_bits": 5}
     | {"threshold_style": "search", "max_passes": 64},
     {"columns": 4, "lanes": 8, "rows": 3, "weight_bits": 3, "act_bits": 1, "output_bits": 1, **_TINY},
-    {"columns": 1, "lanes": 3, "weight_bits": 8, "act_bits": 3, "output_bits": 8, "threshold_style": "search", **_TINY},
+    {"columns": 1, "lanes": 3, "weight_bits": 8, "act_bits": 3, "output_bits": 8, "threshold_style": "serial", **_TINY},
     {"columns": 3, "lanes": 4, "encoding": "symmetric", **_TINY},
     {"columns": 2, "lanes": 6, "weight_bits": 4, "act_bits": 8, "output_bits": 3, "accumulator_bits": 28, **_TINY},
 ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 
 from evenstep.gateware.count import Counter
-from evenstep.gateware.threshold import ThresholdUnit
+from evenstep.gateware.thresholds.unit import ThresholdUnit
 
 __all__ = ["MultiplierUnit", "PopcountCounter", "ProductCounter"]
 
@@ -121,7 +121,7 @@ class MultiplierUnit(ThresholdUnit):
             code = Mux(level < 0, 0, Mux(level > top, top, level))
             with m.If(advance):
                 m.d.sync += [
-                    product.eq(self.value(held, row) * multiplier),
+                    product.eq(held.word_select(row, self.width).as_signed() * multiplier),
                     scaled.eq(product + product_bias),
                     self.o.payload.codes.word_select(row, self.bits).eq(code),
                 ]

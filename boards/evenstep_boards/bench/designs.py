@@ -11,7 +11,8 @@ from evenstep.gateware.count import Counter, PlannedCounter, PortableCounter
 from evenstep.gateware.counters.ccu2c import Ecp5Form
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.element import ChainElement, ProcessingElement
-from evenstep.gateware.threshold import ThresholdUnit, create_threshold_unit
+from evenstep.gateware.thresholds.create import create_threshold_unit
+from evenstep.gateware.thresholds.unit import ThresholdUnit
 from evenstep.gateware.timing import array_latency
 from evenstep.spec import Geometry
 from evenstep.spec.geometry import THRESHOLD_STYLES

@@ -127,6 +127,8 @@ def _memories(g: Geometry) -> Iterator[tuple[str, int, int, int]]:
     yield "flips", 1, g.threshold_depth, 1
     if g.threshold_style == "bank":
         yield "thresholds", g.result_bits, g.threshold_depth, 2**g.output_bits - 1
+    elif g.threshold_style == "serial":
+        yield "thresholds", g.result_bits, g.threshold_depth << g.output_bits, g.rows
     else:  # each row reads a place of its own
         for level in range(g.output_bits):
             yield "thresholds", g.result_bits, g.threshold_depth << level, g.rows

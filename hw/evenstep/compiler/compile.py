@@ -10,7 +10,7 @@ from evenstep.compiler.arrange import Arrangement, arrange_weights, pool_window,
 from evenstep.compiler.checks import check_codes, check_fit, check_sums
 from evenstep.compiler.concat import Copy, Shared
 from evenstep.compiler.constants import constant_words, knee_words
-from evenstep.compiler.cycles import kept_steps
+from evenstep.compiler.cycles import leaving_steps
 from evenstep.compiler.layout import host_image, weight_words
 from evenstep.compiler.loads import external_words
 from evenstep.compiler.neighbours import share_lines
@@ -20,6 +20,7 @@ from evenstep.compiler.places import code_layouts, count_outputs, place_codes, p
 from evenstep.compiler.program import CompiledLayer, Placement, Program, Result, WidePlacement
 from evenstep.compiler.stream import MEMORY_LATENCY, Part, keep_weights, least_weight_depth, stream_weights
 from evenstep.compiler.weights import lane_weights
+from evenstep.gateware.timing import threshold_interval
 from evenstep.link.protocol import Region
 from evenstep.spec.conv import Conv
 from evenstep.spec.digits import horner_passes
@@ -290,8 +291,10 @@ class _Compiler:
                         padding_offset=self._padding.offset(operation.name, product.act_digit),
                     )
                 )
-        interleave = self._wide[operation.kept].banks.interleave if operation.kept is not None else 1
-        missing = kept_steps(g, interleave) - sum(one.steps for one in passes)
+        interval = self._wide[operation.kept].banks.interleave if operation.kept is not None else 1
+        if operation.thresholds is not None:
+            interval = threshold_interval(g)
+        missing = leaving_steps(g, interval, joins=g.wide_depth > 0) - sum(one.steps for one in passes)
         if missing > 0:
             passes.append(PassDescriptor(0, 0, missing, shift=False, count=False, blank=True))
         if len(passes) > g.max_passes:

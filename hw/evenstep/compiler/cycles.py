@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from evenstep.gateware.timing import array_latency, tile_cycles
+from evenstep.gateware.timing import array_latency, threshold_interval, threshold_latency, tile_cycles
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.program import LOAD_WORDS, LayerDescriptor, Opcode
 
-__all__ = ["END_CYCLES", "LayerCycles", "kept_steps", "layer_cycles", "load_descriptor_cycles", "sum_cycles"]
+__all__ = ["END_CYCLES", "LayerCycles", "layer_cycles", "leaving_steps", "load_descriptor_cycles", "sum_cycles"]
 
 #: Cycles that a run takes beside its layers: the word that ends the program, and its way through the memory.
 END_CYCLES = 2
@@ -74,11 +74,13 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     steps = tiles * layer.steps
     # Of rows that are neighbours, those whose lines share a bank are written in turns, behind a register.
     turns, keeps = layer.banks.interleave, layer.join is not None and layer.join.kept is not None
-    number_turns = layer.join.banks.interleave if layer.join is not None and keeps else 1
+    interval = layer.join.banks.interleave if layer.join is not None and keeps else 1
+    if not layer.raw:
+        interval = threshold_interval(g)
     # From a value to its codes: the packer never waits, as a word has at least as many codes as turns.
-    stored = _threshold_latency(g) + layer.digits * turns + g.neighbours
+    stored = threshold_latency(g) + layer.digits * turns + g.neighbours
     if layer.raw:
-        stored = number_turns - 1 + g.neighbours if keeps else 0
+        stored = interval - 1 + g.neighbours if keeps else 0
     if layer.opcode is Opcode.SCAN:
         total = fetch + steps + 1 + _JOINER + stored + 1
         return LayerCycles(total, steps, 0, 0, 0.0, 1.0)
@@ -91,24 +93,25 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     stalls = (tiles - 1) * max(0, tile_cycles(g) - layer.steps)
     # From the last step on, at the memories' outputs: counter, accumulator; then the columns leave one by one, as fast
     # as they are kept.
-    leaving = (layer.outputs - (layer.tiles - 1) * g.columns - 1) * number_turns + 1
-    array = array_latency(g)
-    drained = array + g.columns
-    written = array + leaving + _DRAIN + _combiner_latency(g) + (_JOINER if layer.join else 0) + stored
+    wanted = layer.outputs - (layer.tiles - 1) * g.columns
+    array, way = array_latency(g), _way(g, joins=layer.join is not None)
+    written = array + (wanted - 1) * interval + 1 + way + stored
+    # Once the stages on the way are full, columns wait for them; those without an output are dropped at once.
+    drained = array + 1 + max(wanted - 1, way + (wanted - 1 - way) * interval) + g.columns - wanted
     total = fetch + steps + stalls + max(drained, written) + 1
     useful = macs / (total * g.rows * g.columns * g.lanes)
     return LayerCycles(total, steps, stalls, 0, useful, layer.outputs / (layer.tiles * g.columns))
 
 
-def kept_steps(geometry: Geometry, interleave: int) -> int:
-    """Fewest steps of a tile whose numbers are kept where so many lines share a bank.
+def leaving_steps(geometry: Geometry, interval: int, *, joins: bool) -> int:
+    """Fewest steps of a tile whose results are taken every `interval` cycles, behind the joiner where it `joins`.
 
-    Numbers then leave more slowly than columns do, and all stages before wait with them: the last one must be out
-    before the next tile's first enters these.
+    Where that is more slowly than columns leave, all stages before wait: the last result must be out before the next
+    tile's first one enters these.
     """
-    if interleave == 1:
+    if interval == 1:
         return 0
-    return geometry.columns * interleave + _DRAIN + _combiner_latency(geometry) + _JOINER
+    return geometry.columns * interval + _way(geometry, joins=joins)
 
 
 def load_descriptor_cycles(waits: int) -> LayerCycles:
@@ -135,5 +138,6 @@ def _combiner_latency(geometry: Geometry) -> int:
     return (6 if geometry.rescale else 3) if geometry.combines else 0
 
 
-def _threshold_latency(geometry: Geometry) -> int:
-    return 2 if geometry.threshold_style == "bank" else geometry.output_bits + 1
+def _way(geometry: Geometry, *, joins: bool) -> int:
+    """Cycles, and stages, from the array to where results are taken."""
+    return _DRAIN + _combiner_latency(geometry) + _JOINER * joins

@@ -51,7 +51,11 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
         )
     accumulator, total, result = g.accumulator_bits, g.sum_bits, g.result_bits
     array = _piecewise_array(g) if g.breakpoints else (array_luts(g, family or default_family(g)), array_flip_flops(g))
-    comparators, stages = (2**g.output_bits - 1, 1) if g.threshold_style == "bank" else (g.output_bits, g.output_bits)
+    comparators, stages = {
+        "bank": (2**g.output_bits - 1, 1),
+        "search": (g.output_bits, g.output_bits),
+        "serial": (1, 1),
+    }[g.threshold_style]
     packed = g.rows * g.lanes * g.output_bits
     # The other sums go through the drain beside the first, and the number of the channel's constants with them.
     outer = 2 * (g.rows * (g.lane.sums - 1) * accumulator + (g.constant_depth - 1).bit_length()) if g.combines else 0

@@ -14,7 +14,7 @@ from itertools import product
 from evenstep.checks import check_choice
 from evenstep.gateware.counters.plan import Operand, Plan
 from evenstep.gateware.counters.plans import adder_bits, create_adder_plan, create_chain_plan
-from evenstep.gateware.timing import counter_latency, is_pipelined
+from evenstep.gateware.timing import OPERAND_REACH, counter_latency, is_pipelined
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import Geometry
 
@@ -22,8 +22,6 @@ __all__ = ["FAMILIES", "array_flip_flops", "array_luts", "array_terms", "default
 
 #: Families that there are coefficients for, and the counters of each.
 FAMILIES = {"ecp5": ("portable", "ecp5"), "ice40": ("portable", "ice40")}
-#: Elements of a row or column that share a register of operands; see `evenstep.gateware.array`.
-_REACH = 4
 
 
 def default_family(geometry: Geometry) -> str:
@@ -134,7 +132,7 @@ def array_flip_flops(geometry: Geometry) -> int:
 def _pipelined_flip_flops(g: Geometry, act_sums: int) -> int:
     elements = g.rows * g.columns
     latency = counter_latency(g) - 2
-    row_groups, column_groups = -(-g.columns // _REACH), -(-g.rows // _REACH)
+    row_groups, column_groups = -(-g.columns // OPERAND_REACH), -(-g.rows // OPERAND_REACH)
     acts, weights, sums = _registers(g, g.weight_bits)
     # Operands: a register for each row and column and for each group of their elements, and what waits there.
     total = g.rows * (g.act_word_bits + row_groups * (g.act_word_bits + sum(acts.values())))

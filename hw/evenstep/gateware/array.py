@@ -15,7 +15,7 @@ from evenstep.gateware.copies import add_copies
 from evenstep.gateware.count import PortableCounter
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.element import ChainElement, Element, ProcessingElement, create_element
-from evenstep.gateware.timing import array_latency, counter_latency, is_pipelined
+from evenstep.gateware.timing import OPERAND_REACH, array_latency, counter_latency, is_pipelined
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["PEArray", "column_layout"]
@@ -197,23 +197,23 @@ class PEArray(wiring.Component):
         for r in range(g.rows):
             given = step.acts.word_select(r, g.lanes * g.act_bits)
             row = register(f"acts{r}", given, runs[r][-1])
-            acts.append([register(f"acts{r}_{c}", row, runs[r][c]) for c in range(0, g.columns, _REACH)])
+            acts.append([register(f"acts{r}_{c}", row, runs[r][c]) for c in range(0, g.columns, OPERAND_REACH)])
             count = register(f"count{r}", step.count, runs[r][-1])
             counts.append(register(f"count{r}_", count, runs[r][0]))
         for c in range(g.columns):
             given = step.weights.word_select(c, g.lanes * g.lane.bits)
             column = register(f"weights{c}", given, column_runs[c])
-            weights.append([register(f"weights{c}_{r}", column, runs[r][c]) for r in range(0, g.rows, _REACH)])
+            weights.append([register(f"weights{c}_{r}", column, runs[r][c]) for r in range(0, g.rows, OPERAND_REACH)])
 
         def first(place: int) -> int:
-            return place - place % _REACH
+            return place - place % OPERAND_REACH
 
         sums, act_sums = _add_elements(
             m,
             g,
             _Operands(
-                acts=lambda r, c: acts[r][c // _REACH],
-                weights=lambda r, c: weights[c][r // _REACH],
+                acts=lambda r, c: acts[r][c // OPERAND_REACH],
+                weights=lambda r, c: weights[c][r // OPERAND_REACH],
                 count=counts,
                 act_enable=lambda r, c: runs[r][first(c)],
                 weight_enable=lambda r, c: runs[first(r)][c],
@@ -257,8 +257,6 @@ class PEArray(wiring.Component):
             ]
 
 
-#: Elements of a row or column that share a register of operands: about as many as a signal reaches in a cycle.
-_REACH = 4
 _FLAGS = ("valid", "ends", "shift", "final")
 
 

@@ -19,7 +19,7 @@ from evenstep.gateware.packer import Packer, word_layout
 from evenstep.gateware.pool import Pooler
 from evenstep.gateware.rotate import from_banks
 from evenstep.gateware.sequencer import Sequencer
-from evenstep.gateware.threshold import create_threshold_unit
+from evenstep.gateware.thresholds.create import create_threshold_unit
 from evenstep.gateware.writeback import WriteBack
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.geometry import Geometry

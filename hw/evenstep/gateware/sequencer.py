@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from evenstep.gateware.join import join_layout
 from evenstep.gateware.rotate import to_banks
+from evenstep.gateware.timing import threshold_interval
 from evenstep.gateware.window import WindowWalker
 from evenstep.spec.banks import BANK_WORDS
 from evenstep.spec.geometry import Geometry
@@ -175,6 +176,7 @@ class Sequencer(wiring.Component):
         m = Module()
         g = self.geometry
         act_bits, weight_bits = self.act_bits, len(self.weight_address)
+        blanks = g.convolution or threshold_interval(g) > 1  # passes may read word 0 again and again
 
         record = data.StructLayout(
             {
@@ -183,7 +185,8 @@ class Sequencer(wiring.Component):
                 "steps": 12,
                 "shift": 1,
                 "count": 1,
-                **({"padding": 9, "blank": 1} if g.convolution else {}),
+                **({"padding": 9} if g.convolution else {}),
+                **({"blank": 1} if blanks else {}),
             }
         )
         m.submodules.passes = table = memory.Memory(shape=record, depth=max(2, g.max_passes), init=[])
@@ -228,7 +231,7 @@ class Sequencer(wiring.Component):
         if g.wide_depth:
             weighted &= ~self.layer.scan
         last_position: Value = Const(1, 1)
-        addresses: list[Value] = [current.act + step]
+        addresses: list[Value] = [Mux(current.blank, 0, current.act + step) if blanks else current.act + step]
         walker = WindowWalker(address_bits=act_bits, rows=self.places) if g.convolution else None
         if walker is not None:
             m.submodules.walker = walker
@@ -355,10 +358,9 @@ class Sequencer(wiring.Component):
                     table_write.en.eq(pass_half),
                 ]
                 if g.convolution:
-                    m.d.comb += [
-                        table_write.data.padding.eq(pass_first[20:]),
-                        table_write.data.blank.eq(pass_first[29]),
-                    ]
+                    m.d.comb += table_write.data.padding.eq(pass_first[20:])
+                if blanks:
+                    m.d.comb += table_write.data.blank.eq(pass_first[29])
                 m.d.sync += [pc.eq(pc + 1), pass_half.eq(~pass_half), pass_first.eq(fetched)]
                 with m.If(pass_half):
                     m.d.sync += pass_index.eq(pass_index + 1)

@@ -1,4 +1,4 @@
-"""How long the array takes, by its geometry alone: what is built, and what cycles are computed from.
+"""How long array and thresholds take, by the geometry alone: what is built, and what cycles are computed from.
 
 Nothing here needs a hardware language.
 """
@@ -6,7 +6,19 @@ Nothing here needs a hardware language.
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.spec.geometry import Geometry
 
-__all__ = ["array_latency", "counter_latency", "is_pipelined", "tile_cycles"]
+__all__ = [
+    "OPERAND_REACH",
+    "array_latency",
+    "counter_latency",
+    "is_pipelined",
+    "threshold_interval",
+    "threshold_latency",
+    "tile_cycles",
+]
+
+#: Elements of a row or column that share a register of operands, where every stage has registers: about as many as a
+#: signal reaches in a cycle.
+OPERAND_REACH = 4
 
 
 def is_pipelined(geometry: Geometry) -> bool:
@@ -34,3 +46,13 @@ def array_latency(geometry: Geometry) -> int:
 def tile_cycles(geometry: Geometry) -> int:
     """Fewest cycles between two tiles: a tile leaves in C, and a pipelined array learns of it 3 later."""
     return geometry.columns + 3 * is_pipelined(geometry)
+
+
+def threshold_latency(geometry: Geometry) -> int:
+    """Cycles from values, at the threshold unit's input, to their codes."""
+    return 2 if geometry.threshold_style == "bank" else geometry.output_bits + 1
+
+
+def threshold_interval(geometry: Geometry) -> int:
+    """Fewest cycles between two values."""
+    return geometry.output_bits if geometry.threshold_style == "serial" else 1

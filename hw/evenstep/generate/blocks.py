@@ -13,7 +13,7 @@ from evenstep.gateware.drain import Drain, channel_bits
 from evenstep.gateware.element import create_element
 from evenstep.gateware.engine import Engine
 from evenstep.gateware.packer import Packer
-from evenstep.gateware.threshold import create_threshold_unit
+from evenstep.gateware.thresholds.create import create_threshold_unit
 from evenstep.generate.verilog import Conventions
 from evenstep.link.frame import FrameReceiver, FrameSender
 from evenstep.spec.geometry import Geometry

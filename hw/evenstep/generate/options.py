@@ -36,7 +36,7 @@ _HELP = {
     "wide_bits": "Width of the wide numbers, 8 to 32.",
     "port_bits": "Width of the port that weights stream from, for networks of many; 0: none.",
     "accumulator_bits": "Width of the dot products.",
-    "threshold_style": "Comparators: all at once, or a binary search.",
+    "threshold_style": "Comparators: all at once, a binary search, or one that takes a cycle for each bit.",
     "counter": "Structure that counts ones.",
     "program_depth": "32-bit words of the program memory.",
     "weight_depth": "Words of C x K x W bits of the weight memory.",

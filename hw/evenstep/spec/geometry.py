@@ -17,7 +17,7 @@ from evenstep.spec.port import check_data_bits
 
 __all__ = ["COUNTERS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
 
-THRESHOLD_STYLES = ("bank", "search")
+THRESHOLD_STYLES = ("bank", "search", "serial")
 COUNTERS = ("portable", "ecp5", "ice40")
 #: Widest accumulators: host words of 32 bits carry a sum, with its sign.
 MAX_ACCUMULATOR_BITS = 31
@@ -72,7 +72,8 @@ class Geometry:
         Width of the dot products, 4 to 31. Results are one bit wider, and signed; 32 bits with `rescale` or sums that
         are combined.
     threshold_style : str
-        ``"bank"``: 2**N - 1 comparators; ``"search"``: N comparators, one after the other.
+        ``"bank"``: 2**N - 1 comparators; ``"search"``: N comparators, one after the other; ``"serial"``: one, which
+        takes N cycles for a value, and so makes tiles last as long. Not where there are wide numbers.
     counter : str
         Structure that counts ones, one of `COUNTERS`. ``"portable"``: plain adders; ``"ecp5"`` and
         ``"ice40"``: planned carry chains, for these families.
@@ -159,6 +160,11 @@ class Geometry:
         if self.wide_depth and not (self.convolution and self.rescale):
             raise ValueError(
                 "Engines with wide numbers must have --convolution and --rescale, not one without the other"
+            )
+        if self.wide_depth and self.threshold_style == "serial":
+            raise ValueError(
+                "Threshold style of an engine with wide numbers must be 'bank' or 'search', not 'serial': scans give "
+                "one number a cycle"
             )
         if self.neighbours and not self.convolution:
             raise ValueError("Engines whose rows are neighbours must have --convolution, as they share pictures")

@@ -1,8 +1,9 @@
-"""Bench of the threshold unit, of both styles: they have the same ports and the same results."""
+"""Bench of the threshold unit, of all styles: they have the same ports and the same results."""
 
 import cocotb
 import numpy as np
 
+from evenstep.gateware.timing import threshold_interval
 from evenstep.spec import Thresholds
 from evenstep_sim.bench import Bench, pack
 
@@ -113,7 +114,7 @@ async def ties(dut) -> None:
         for threshold in bench.thresholds.values[n]:
             for value in (threshold - 1, threshold, threshold + 1):
                 bench.put(n, np.full(bench.geometry.rows, np.clip(value, low, high)))
-    await bench.drain()
+    await bench.drain(limit=60_000)
 
 
 @cocotb.test()
@@ -129,14 +130,14 @@ async def rewriting(dut) -> None:
 
 @cocotb.test()
 async def timing(dut) -> None:
-    """The latency of the manifest for every value, and one value per cycle."""
+    """The latency of the manifest for every value, and a value in every cycle, or when the one before is done."""
     bench = await _ThresholdBench.start(dut)
     await bench.load()
     bench.fill()
     await bench.drain()
     for n in range(len(bench.input.times)):
         bench.check_latency(bench.manifest.latency, taken=n, offered=n)
-    bench.check_throughput()
+    bench.check_throughput(threshold_interval(bench.geometry))
 
 
 @cocotb.test()

@@ -1,0 +1,28 @@
+"""Threshold units by style."""
+
+from collections.abc import Sequence
+
+from evenstep.checks import check_choice
+from evenstep.gateware.thresholds.bank import ThresholdBank
+from evenstep.gateware.thresholds.search import SearchThresholds
+from evenstep.gateware.thresholds.serial import SerialThresholds
+from evenstep.gateware.thresholds.unit import ThresholdUnit
+from evenstep.spec.geometry import THRESHOLD_STYLES
+
+__all__ = ["create_threshold_unit"]
+
+
+def create_threshold_unit(
+    style: str,
+    *,
+    width: int,
+    bits: int,
+    channels: int,
+    rows: int = 1,
+    channel_bits: int | None = None,
+    init: Sequence[int] = (),
+) -> ThresholdUnit:
+    """Threshold unit of a style, one of `evenstep.spec.THRESHOLD_STYLES`; parameters as those of `ThresholdUnit`."""
+    check_choice("Threshold style", style, THRESHOLD_STYLES)
+    kind = {"bank": ThresholdBank, "search": SearchThresholds, "serial": SerialThresholds}[style]
+    return kind(width=width, bits=bits, channels=channels, rows=rows, channel_bits=channel_bits, init=init)

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from evenstep.gateware.counters.plans import create_chain_plan
-from evenstep.gateware.timing import array_latency, counter_latency, tile_cycles
+from evenstep.gateware.thresholds.create import create_threshold_unit
+from evenstep.gateware.timing import (
+    array_latency,
+    counter_latency,
+    threshold_interval,
+    threshold_latency,
+    tile_cycles,
+)
 from evenstep.spec import Geometry
 
 
@@ -25,6 +32,15 @@ def test_latencies(parameters: dict[str, Any], latency: int, tile: int) -> None:
     geometry = Geometry(**parameters)
     assert array_latency(geometry) == latency
     assert tile_cycles(geometry) == tile
+
+
+@pytest.mark.parametrize(("style", "latency", "interval"), [("bank", 2, 1), ("search", 6, 1), ("serial", 6, 5)])
+def test_threshold_styles(style: str, latency: int, interval: int) -> None:
+    geometry = Geometry(threshold_style=style, output_bits=5)
+    assert threshold_latency(geometry) == latency
+    assert threshold_interval(geometry) == interval
+    unit = create_threshold_unit(style, width=8, bits=5, channels=4)
+    assert (unit.latency, unit.interval) == (latency, interval)
 
 
 @pytest.mark.parametrize("lanes", [1, 5, 16, 33])

@@ -23,7 +23,7 @@ from evenstep.spec import PRESETS, Geometry
         ({"weight_bits": 4, "max_weight_bits": 3}, ValueError, r"^Maximum weight bits must be .* from 4 to 16, not 3$"),
         ({"accumulator_bits": 32}, ValueError, r"^Accumulator bits must be an integer from 4 to 31, not 32$"),
         ({"accumulator_bits": 16.0}, TypeError, r"^Accumulator bits must be an integer from 4 to 31, not 16\.0$"),
-        ({"threshold_style": "tree"}, ValueError, r"^Threshold style must be one of bank, search, not 'tree'$"),
+        ({"threshold_style": "tree"}, ValueError, r"^Threshold style must be one of bank, search, serial, not 'tree'$"),
         ({"counter": "magic"}, ValueError, r"^Counter must be one of .*, not 'magic'$"),
         ({"act_depth": 1}, ValueError, r"^Activation depth must be an integer from 2 to 1048576, not 1$"),
         ({"max_passes": 257}, ValueError, r"^Maximum passes must be an integer from 1 to 256, not 257$"),
@@ -46,6 +46,11 @@ from evenstep.spec import PRESETS, Geometry
             r"^Encoding of an engine with breakpoints must be 'any', not 'symmetric'$",
         ),
         ({"neighbours": 1}, TypeError, r"^Neighbours must be a boolean, not 1$"),
+        (
+            {"convolution": True, "rescale": True, "wide_depth": 16, "threshold_style": "serial"},
+            ValueError,
+            r"^Threshold style of an engine with wide numbers must be 'bank' or 'search', not 'serial'",
+        ),
         ({"rows": 2, "neighbours": True}, ValueError, r"^Engines whose rows are neighbours must have --convolution"),
         (
             {"rows": 3, "convolution": True, "neighbours": True},

@@ -3,7 +3,8 @@
 All are correct, and proven so like the engine's own; none is used by an engine.
 """
 
-from collections.abc import Sequence
+import functools
+import operator
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 
@@ -24,7 +25,8 @@ class ProductCounter(Counter):
         lanes = range(self.lanes)
         acts = [self.acts.word_select(lane, self.act_bits) for lane in lanes]
         weights = [self.weights.word_select(lane, self.weight_bits) for lane in lanes]
-        return _registered(self, _sum([act * weight for act, weight in zip(acts, weights, strict=True)]))
+        products = map(operator.mul, acts, weights)
+        return _registered(self, functools.reduce(operator.add, products))
 
 
 class PopcountCounter(Counter):
@@ -44,15 +46,8 @@ class PopcountCounter(Counter):
         for i, act in enumerate(self.planes(self.acts, self.act_bits)):
             for j, weight in enumerate(self.planes(self.weights, self.weight_bits)):
                 both = act & weight
-                counts.append(_sum([both[lane] for lane in range(self.lanes)]) << (i + j))
-        return _registered(self, _sum(counts))
-
-
-def _sum(values: Sequence[Value]) -> Value:
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total
+                counts.append(functools.reduce(operator.add, both) << (i + j))
+        return _registered(self, functools.reduce(operator.add, counts))
 
 
 def _registered(counter: Counter, total: Value) -> Module:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Any
 
+from evenstep.spec import THRESHOLD_STYLES
 from evenstep_boards.bench.designs import BASELINES, ArrayDesign, Design, ElementDesign, ThresholdDesign
 from evenstep_boards.bench.fits import fit_designs, held_out_designs
 
@@ -39,7 +40,7 @@ def matrix() -> list[Design]:
             designs.append(ArrayDesign(target="ecp5", structure=structure, **sizes))
     for target in ("ecp5", "ice40"):
         for bits in _THRESHOLD_BITS:
-            units = ("bank", "search", "multiplier", *(("multiplier-dsp",) if target == "ecp5" else ()))
+            units = (*THRESHOLD_STYLES, "multiplier", *(("multiplier-dsp",) if target == "ecp5" else ()))
             designs += [ThresholdDesign(target=target, structure=structure, bits=bits) for structure in units]
     return [*designs, *fit_designs(), *held_out_designs()]
 

@@ -14,6 +14,7 @@ ULX3S = ecp5_board(
     device="LFE5U-85F",
     platform=ULX3S_85F_Platform,
     clock_hz=25_000_000,
+    router="router2",
     usb=(0x0403, 0x6015),
     geometry=PRESETS["ulx3s"],
     programmers=(openfpgaloader("ulx3s"),),

@@ -83,7 +83,7 @@ def main() -> int:
     """Build, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("evenstep-build"), help="of the builds")
-    parser.add_argument("--boards", nargs="+", metavar="NAME", default=list(BOARDS))
+    parser.add_argument("--boards", nargs="+", metavar="NAME", default=list(BOARDS), help="others keep their rows")
     parser.add_argument("--seeds", type=int, default=1, help="placements to try for each board")
     parser.add_argument("--as-built", action="store_true", help="read what is there, whatever it was built of")
     parser.add_argument("--document", type=Path, help="file whose table is replaced")
@@ -105,17 +105,22 @@ def main() -> int:
         rows.append(row(board, report))
         if report["timing_note"]:
             notes.append(f"\\* {board.title}: {report['timing_note']}.")
-    lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
-    lines += [f"| {' | '.join(cells)} |" for cells in rows]
-    table = "\n".join([*lines, *(["", *notes] if notes else [])])
-    print(table)
+    head = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
+    lines = {cells[0]: f"| {' | '.join(cells)} |" for cells in rows}
+    print("\n".join([*head, *lines.values(), *(["", *notes] if notes else [])]))
     if arguments.document is not None and not failures:
         text = arguments.document.read_text("utf-8")
         before, begin, rest = text.partition(_BEGIN)
-        _, end, after = rest.partition(_END)
+        table, end, after = rest.partition(_END)
         if not begin or not end:
             parser.error(f"{arguments.document} has no place for the table: lines {_BEGIN} and {_END}")
-        write_file(arguments.document, f"{before}{begin}\n{table}\n{end}{after}")
+        # Rows and notes of boards that are not built now stay as they are.
+        kept = table.strip().splitlines()
+        lines = {line.split(" | ")[0].removeprefix("| "): line for line in kept if line.startswith("| ")} | lines
+        notes += [line for line in kept if line.startswith("\\*") and line not in notes]
+        ordered = [lines[name] for name in BOARDS if name in lines]
+        written = "\n".join([begin, *head, *ordered, *(["", *notes] if notes else []), end])
+        write_file(arguments.document, before + written + after)
     return int(failures > 0)
 
 

@@ -49,20 +49,15 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
         raise ValueError(
             f"Area with breakpoints can be estimated for the counter 'portable' alone, not {g.counter!r}: synthesize it"
         )
-    accumulator, total, result = g.accumulator_bits, g.sum_bits, g.result_bits
+    accumulator, total = g.accumulator_bits, g.sum_bits
     array = _piecewise_array(g) if g.breakpoints else (array_luts(g, family or default_family(g)), array_flip_flops(g))
-    comparators, stages = {
-        "bank": (2**g.output_bits - 1, 1),
-        "search": (g.output_bits, g.output_bits),
-        "serial": (1, 1),
-    }[g.threshold_style]
     packed = g.rows * g.lanes * g.output_bits
     # The other sums go through the drain beside the first, and the number of the channel's constants with them.
     outer = 2 * (g.rows * (g.lane.sums - 1) * accumulator + (g.constant_depth - 1).bit_length()) if g.combines else 0
     luts = {
         "array": array[0],
         "drain": g.rows * (2 * g.zero_bits * accumulator + total + 18) + 55,
-        "thresholds": g.rows * comparators * result + 2**g.output_bits * result + 20,
+        "thresholds": _thresholds(g)[0],
         "packer": 15 * packed // 4 + 45,
         "sequencer": 470,
         "link": 1040,
@@ -70,7 +65,7 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
     flip_flops = {
         "array": array[1],
         "drain": g.rows * 3 * total + 35 + outer,
-        "thresholds": stages * (g.rows * (result + g.output_bits) + 11) + 60,
+        "thresholds": _thresholds(g)[1],
         "packer": 2 * packed + 25,
         "sequencer": 240,
         "link": 415,
@@ -151,6 +146,17 @@ def _column_luts(g: Geometry) -> int:
         return g.lanes * lane.count_bits
     # Of one outer region the region's only bit is the mask; of more, it takes a LUT to compare.
     return g.lanes * lane.breakpoints * (lane.weight_bits + (lane.breakpoints > 1))
+
+
+def _thresholds(g: Geometry) -> tuple[int, int]:
+    """LUTs and flip-flops: comparators, what chooses among memories for the host, and values that are held."""
+    bits, result = g.output_bits, g.result_bits
+    held = g.rows * (result + bits) + 8
+    if g.threshold_style == "bank":
+        return g.rows * (2**bits - 1) * result + 2**bits * result + 20, held
+    if g.threshold_style == "search":
+        return g.rows * bits * (result + 4) + bits * result + 20, bits * held
+    return g.rows * (result + 6 * bits) + 45, held + 9
 
 
 def _combiner(g: Geometry) -> tuple[int, int]:

@@ -120,7 +120,8 @@ from pathlib import Path
 from evenstep_boards.measure import Store, run_jobs
 from evenstep.cli import signal
 from tests.boards.measured_jobs import Doing, Job
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+for number in (signal.SIGINT, signal.SIGTERM):  # in the background, shells have Ctrl-C ignored
+    signal.signal(number, signal.default_int_handler)
 jobs = {str(n): Job(n, seconds=60 * (n > 0)) for n in range(3)}
 try:
     with Store(sys.argv[1]) as store:

@@ -28,7 +28,7 @@ _BREAKS = {
     "array": ("= shift ?", "= ~shift ?"),
     "element": ("$signed(count1)", "count1"),
     "combine": ("? clipped_above", "? moved0"),
-    "threshold": (">= $signed", "> $signed"),
+    "threshold": ("] + held[", "] - held["),
     "drain": ("scaled - correction", "scaled + correction"),
     "packer": ("== digits", "!= digits"),
     "frame-receiver": ("count <= 9'h100", "count <= 9'h101"),

@@ -18,7 +18,7 @@ PRESETS: dict[str, Geometry] = {
     "icebreaker": _SMALL.replace(columns=2, weight_depth=2**14),
     "ulx3s": _ECP5.replace(rows=10),
     # Parts of the FPGA, which are placed and routed in minutes.
-    "ecpix5": _ECP5.replace(rows=4),
+    "ecpix5": _ECP5.replace(rows=4, counter="ecp5"),
     "orangecrab": _ECP5.replace(rows=2, counter="ecp5"),
     "tangnano9k": _SMALL.replace(weight_depth=2048, threshold_depth=256),
     # Part of it too; block RAMs are left for more weights.

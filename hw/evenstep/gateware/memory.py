@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -80,13 +80,7 @@ def connect_host(m: Module, host, select: Value, ports: list) -> None:
     with m.If(host.read_enable):
         m.d.sync += selected.eq(select)
     for number, port in enumerate(ports):
-        here = select == number
-        m.d.comb += [
-            port.address.eq(host.address),
-            port.write_data.eq(host.write_data),
-            port.read_enable.eq(host.read_enable & here),
-            port.write_enable.eq(host.write_enable & here),
-        ]
+        _hand_on(m, host, port, select == number)
         with m.If(selected == number):
             m.d.comb += host.read_data.eq(port.read_data)
 
@@ -100,23 +94,23 @@ def connect_regions(m: Module, host, region: Value, ports: list[HostInterface]) 
     near = []
     for number, port in enumerate(ports):
         register = HostSignature(len(port.address)).create(path=("regions", number))
-        m.d.comb += [
-            port.address.eq(register.address),
-            port.read_enable.eq(register.read_enable),
-            port.write_enable.eq(register.write_enable),
-            port.write_data.eq(register.write_data),
-        ]
+        _hand_on(m, register, port)
         m.d.sync += register.read_data.eq(port.read_data)
         near.append(register)
     chosen = HostSignature(len(host.address)).create(path=("regions", "chosen"))
     connect_host(m, chosen, region, near)
-    m.d.comb += [
-        chosen.address.eq(host.address),
-        chosen.read_enable.eq(host.read_enable),
-        chosen.write_enable.eq(host.write_enable),
-        chosen.write_data.eq(host.write_data),
-    ]
+    _hand_on(m, host, chosen)
     m.d.sync += host.read_data.eq(chosen.read_data)
+
+
+def _hand_on(m: Module, host, port, enable: ValueLike = 1) -> None:
+    """Hand on to `port` what `host` asks for, where `enable` is set; data are left to the caller."""
+    m.d.comb += [
+        port.address.eq(host.address),
+        port.write_data.eq(host.write_data),
+        port.read_enable.eq(host.read_enable & enable),
+        port.write_enable.eq(host.write_enable & enable),
+    ]
 
 
 class WordMemory(wiring.Component):

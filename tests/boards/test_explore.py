@@ -23,7 +23,7 @@ from evenstep.estimate.devices import Device
 from evenstep.estimate.fit import sized_geometry
 from evenstep.generate.options import generate_command, geometry_options
 from evenstep.qonnx import write_network
-from evenstep.spec import PRESETS, Dense, Encoding, Geometry, Network, Thresholds
+from evenstep.spec import PRESETS, Conv, Dense, Encoding, Geometry, Network, Thresholds
 from evenstep_boards.commands.explore import explore as command
 from evenstep_boards.explore import PLACES, Plan, Sweep, explore, explorer, jobs
 from evenstep_boards.explore.front import pareto_front
@@ -46,7 +46,7 @@ SMALL = Sweep(
     act_bits=(2,),
     counter=("portable",),
 )
-OPTIONS = ["--rows", "1,2", "--columns", "1,2", "--lanes", "4", "--workers", "1"]
+OPTIONS = ["--rows", "1,2", "--columns", "1,2", "--lanes", "4", "--neighbours", "no", "--workers", "1"]
 
 
 def small_network(bits: int = 2) -> Network:
@@ -209,6 +209,24 @@ def test_counters(here: list[Any], tmp_path: Path) -> None:
     assert {job.geometry.counter for job in here if isinstance(job, Synthesized)} == {"portable", "ecp5"}
     failed = found.left_out["failed; tried again the next time"]
     assert failed.count > 0 and failed.example.endswith("ZeroDivisionError: division by zero")
+
+
+def test_neighbours(here: list[Any], tmp_path: Path) -> None:
+    """Where pictures can be cut into lines, rows take one each, or all of them one; of a perceptron only one each."""
+    random = np.random.default_rng(1)
+    thresholds = Thresholds(np.sort(random.integers(-9, 9, (3, 3)), axis=1))
+    conv = Conv("conv", random.integers(0, 4, (3, 2, 3, 3)), Encoding("odd-level", 2), 2, thresholds)
+    lines = Network((conv,), input_shape=(2, 9, 9))
+    plan = one_network(networks={"lines": ("3" * 64, lines)}, place=PLACES["ecp5-25f"])
+    with Store(tmp_path / "results.jsonl") as store:
+        explore(plan, store)
+        found = explore(replace(plan, sweep=replace(SMALL, neighbours=(True,))), store)
+    swept = [array for array in SMALL.arrays(small_network()) if isinstance(array, Geometry)]
+    assert not any(array.neighbours or array.convolution for array in swept)
+    designs = [job.array for job in here if isinstance(job, Design)]
+    assert {(array.rows, array.neighbours) for array in designs} == {(1, False), (2, False), (2, True)}
+    assert {point.geometry.rows for point in found.points} == {2}
+    assert "must be 2, 4, 8" in str(found.left_out)
 
 
 def measured(store: Store, engines: Sweep, method: str, figures: dict[str, Any], seeds: int = 0) -> None:

@@ -54,6 +54,10 @@ _SWEPT = {
     "threshold_style": (_List(THRESHOLD_STYLES), "Comparators."),
     "counter": (_List(COUNTERS), "Structure that counts ones.  [default: those of the device that are estimated]"),
     "encoding": (_List(WEIGHT_ENCODINGS), "Weights that an engine takes."),
+    "neighbours": (
+        _List(("no", "yes")),
+        "Whether rows take neighbouring lines of one picture, or a picture each.  [default: both, where there are any]",
+    ),
     "piecewise": (_List(PIECEWISE_STYLES), "Ways to piecewise linear weights.  [default: both, where there are any]"),
 }
 
@@ -141,7 +145,7 @@ def explore(
     loaded = _load_networks(networks)
     plan = Plan(
         networks=loaded,
-        sweep=Sweep(**{name: values for name, values in swept.items() if values is not None}),
+        sweep=_sweep(swept),
         place=place,
         method=METHODS[2 if route else 1 if synthesize else 0],
         seeds=seeds,
@@ -168,6 +172,14 @@ def explore(
         raise click.ClickException(
             f"None of the engines fits {device}: take a larger one, or smaller values of --rows, --columns and --lanes"
         )
+
+
+def _sweep(swept: dict[str, tuple[Any, ...] | None]) -> Sweep:
+    """Sweep of the values that are given."""
+    given = {name: values for name, values in swept.items() if values is not None}
+    if "neighbours" in given:
+        given["neighbours"] = tuple(value == "yes" for value in given["neighbours"])
+    return Sweep(**given)
 
 
 def _find_picture() -> Callable[..., str]:

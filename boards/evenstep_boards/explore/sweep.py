@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from evenstep.checks import check_choice, check_int
 from evenstep.spec import COUNTERS, PIECEWISE_STYLES, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Geometry, Network
-from evenstep.spec.layer import Weighted
+from evenstep.spec.layer import Dense, Weighted
 from evenstep.spec.piecewise import PiecewiseEncoding
 from evenstep.spec.wide import MultiThreshold
 
@@ -32,6 +32,9 @@ class Sweep:
         Precision of the array; wider codes run as digits. Empty: those of the network, and half as wide.
     threshold_style, counter, encoding, piecewise : tuple of str
         Structures. No `piecewise`: all that the network can make use of; no `counter`: see `arrays`.
+    neighbours : tuple of bool
+        Whether rows take neighbouring lines of one picture, or a picture each. Empty: both, where the network has
+        pictures to be cut into lines.
     """
 
     rows: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -43,6 +46,7 @@ class Sweep:
     counter: tuple[str, ...] = ()
     encoding: tuple[str, ...] = ("any",)
     piecewise: tuple[str, ...] = ()
+    neighbours: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         for name, high in (("rows", 64), ("columns", 256), ("lanes", 1024), ("weight_bits", 8), ("act_bits", 8)):
@@ -63,8 +67,11 @@ class Sweep:
         swept["act_bits"] = self.act_bits or _usual(code_bits)
         swept["counter"] = self.counter or counters
         swept["piecewise"] = self.piecewise or (PIECEWISE_STYLES if fixed["breakpoints"] else PIECEWISE_STYLES[:1])
+        flat = all(isinstance(layer, Dense) for layer in network.layers)
+        swept["neighbours"] = self.neighbours or ((False,) if flat else (False, True))
         for values in itertools.product(*swept.values()):
             chosen = dict(zip(swept, values, strict=True))
+            chosen["convolution"] = not flat
             chosen["max_weight_bits"] = max(weight_bits, chosen["weight_bits"])
             try:
                 yield Geometry(**fixed, **chosen)

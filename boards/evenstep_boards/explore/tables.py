@@ -55,6 +55,7 @@ def _columns(points: Sequence[Point]) -> list[tuple[str, list[str]]]:
         ("counter", [point.geometry.counter for point in points]),
         ("encoding", [point.geometry.encoding for point in points]),
         ("piecewise", [point.geometry.piecewise for point in points]),
+        ("rows", ["neighbours" if point.geometry.neighbours else "pictures" for point in points]),
     ]
     columns = [(name, cells) for name, cells in named if name == "R x C x K" or len(set(cells)) > 1]
     columns += [

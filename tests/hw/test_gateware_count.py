@@ -24,7 +24,8 @@ def _pack(values: tuple[int, ...], bits: int) -> int:
 def _max_latency(strategy: str, lanes: int, weight_bits: int, act_bits: int) -> int:
     """A register after the ANDs, and one after each stage, or level of adders: over lanes, then over plane pairs."""
     if strategy != "portable":
-        plan = {"ecp5": create_chain_plan, "ice40": create_adder_plan}[strategy](lanes, weight_bits, act_bits)
+        sizes = lanes, weight_bits, act_bits
+        plan = create_chain_plan(*sizes) if strategy == "ecp5" else create_adder_plan(*sizes).plan
         return 1 + plan.stages
     return 1 + (lanes - 1).bit_length() + (weight_bits * act_bits - 1).bit_length()
 

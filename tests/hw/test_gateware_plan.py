@@ -4,6 +4,7 @@ import itertools
 import random
 from collections import Counter as Multiset
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,15 +61,11 @@ def test_plan_adds_every_combination(lanes: int, weight_bits: int, act_bits: int
 @given(
     weights=st.lists(st.integers(0, 6), min_size=1, max_size=150),
     accumulator_bits=st.sampled_from([0, 16]),
-    absorbs=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=15, deadline=None)
-def test_plan_adds_any_bits(weights: list[int], accumulator_bits: int, absorbs: bool, seed: int) -> None:
-    plan = create_plan(
-        tuple(weights), accumulator_bits=accumulator_bits * absorbs, absorbs=absorbs, stages_apart=not absorbs
-    )
-    assert absorbs or all(segment.carry is None for segment in plan.segments)
+def test_plan_adds_any_bits(weights: list[int], accumulator_bits: int, seed: int) -> None:
+    plan = create_plan(tuple(weights), accumulator_bits=accumulator_bits)
     _check_structure(plan)
     rng = random.Random(seed)
     for bits in ([1] * len(weights), *([rng.randrange(2) for _ in weights] for _ in range(20))):
@@ -93,10 +90,36 @@ def test_chains_stay_small(lanes: int, weight_bits: int, act_bits: int, luts: in
     assert found <= luts
 
 
-def test_adder_plan_stays_small() -> None:
-    plan = create_adder_plan(16, 2, 2)
-    assert len(plan.inputs) == 64
-    assert sum(len(segment.positions) + 1 for segment in plan.segments) <= 87
+@pytest.mark.parametrize(
+    "lanes, weight_bits, act_bits, cells", [(16, 1, 1, 34), (64, 1, 1, 148), (16, 2, 2, 140), (16, 4, 4, 583)]
+)
+def test_adder_plan_stays_small(lanes: int, weight_bits: int, act_bits: int, cells: int) -> None:
+    assert create_adder_plan(lanes, weight_bits, act_bits).cells <= cells
+
+
+@pytest.mark.parametrize(
+    "lanes, weight_bits, act_bits", [(1, 1, 1), (3, 1, 1), (5, 3, 2), (4, 2, 5), (16, 2, 2), (9, 3, 3)]
+)
+def test_adder_plan_adds_what_its_bits_are(lanes: int, weight_bits: int, act_bits: int) -> None:
+    """Codes at random, and the largest: the sum of products; no sum is wider than its segment."""
+    adder = create_adder_plan(lanes, weight_bits, act_bits)
+    _check_structure(adder.plan)
+    rng = np.random.default_rng(1)
+    for n in range(20):
+        acts, weights = (
+            [rng.integers(0, 2**bits, lanes), np.full(lanes, 2**bits - 1)][n == 0] for bits in (act_bits, weight_bits)
+        )
+        bits = []
+        for acts_of, weights_of, kind in adder.bits:
+            a, w = (
+                [int(codes[lane]) >> place & 1 for lane, place in at]
+                for codes, at in ((acts, acts_of), (weights, weights_of))
+            )
+            if kind.startswith("bit"):
+                bits.append((a[0] + 2 * a[1]) * (w[0] + 2 * w[1]) >> int(kind[-1]) & 1)
+            else:
+                bits.append(sum(x & y for x, y in zip(a, w, strict=True)) >> (kind == "both") & 1)
+        assert adder.plan.evaluate(bits) == acts @ weights
 
 
 def test_plans_are_the_same_every_time() -> None:

@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 
 from evenstep.gateware.array import PEArray
 from evenstep.gateware.count import Counter, PlannedCounter, PortableCounter
-from evenstep.gateware.counters.ccu2c import Ecp5Form
+from evenstep.gateware.counters.form import CellForm
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.element import ChainElement, ProcessingElement
 from evenstep.gateware.thresholds.create import create_threshold_unit
@@ -143,7 +143,7 @@ class ElementDesign(Design):
         }
         accumulator: Any = {"accumulator_bits": ACCUMULATOR_BITS, "digit_step": 0}
         if self.structure == "ecp5":
-            return Ecp5Form(ChainElement(**sizes, **accumulator))
+            return CellForm(ChainElement(**sizes, **accumulator), "ecp5")
         kinds: dict[str, type[Counter]] = {
             "ice40": PlannedCounter,
             "portable": PortableCounter,
@@ -151,7 +151,8 @@ class ElementDesign(Design):
             "product": ProductCounter,
             "popcount": PopcountCounter,
         }
-        return ProcessingElement(kinds[self.structure](**sizes), **accumulator)
+        element = ProcessingElement(kinds[self.structure](**sizes), **accumulator)
+        return CellForm(element, "ice40") if self.structure == "ice40" else element
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +213,7 @@ class ArrayDesign(Design):
 
     def component(self) -> wiring.Component:
         array = FedArray(self.geometry) if self.fed else PEArray(self.geometry)
-        return Ecp5Form(array) if TARGETS[self.target].family == "ecp5" else array
+        return CellForm(array, TARGETS[self.target].family)
 
 
 @dataclass(frozen=True, kw_only=True)

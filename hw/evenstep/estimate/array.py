@@ -13,7 +13,7 @@ from itertools import product
 
 from evenstep.checks import check_choice
 from evenstep.gateware.counters.plan import Operand, Plan
-from evenstep.gateware.counters.plans import adder_bits, create_adder_plan, create_chain_plan
+from evenstep.gateware.counters.plans import create_adder_plan, create_chain_plan
 from evenstep.gateware.timing import OPERAND_REACH, counter_latency, is_pipelined
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import Geometry
@@ -86,10 +86,9 @@ def _portable_terms(lanes: int, weight_bits: int, act_bits: int) -> dict[str, in
 
 
 def _planned_terms(lanes: int, weight_bits: int, act_bits: int) -> dict[str, int]:
-    """Quantities of a counter of planned additions: products' LUTs, and positions of its chains."""
-    plan = create_adder_plan(lanes, weight_bits, act_bits)
-    positions = sum(len(segment.positions) + 1 for segment in plan.segments)
-    return {"planned products": len(adder_bits(lanes, weight_bits, act_bits)), "positions": positions}
+    """Quantities of a counter of planned additions: LUTs of what is given, and cells of the additions."""
+    adder = create_adder_plan(lanes, weight_bits, act_bits)
+    return {"planned products": len(adder.bits), "positions": adder.cells - len(adder.bits)}
 
 
 def _chain_luts(g: Geometry, weight_bits: int) -> int:

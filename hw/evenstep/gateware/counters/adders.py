@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from evenstep.gateware.counters.plan import operand_value
 
-__all__ = ["NOTHING", "Adder", "Pair", "Selected", "add_jointly", "add_separately"]
+__all__ = ["NOTHING", "Adder", "Pair", "Selected", "add_separately", "operand_rows"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Adder:
 NOTHING = Pair(lambda a, b: 0, (Const(0, 1), Const(0, 1)), Const(0, 1))
 
 
-def _rows(adder: Adder) -> tuple[list[Value], list[Value]]:
+def operand_rows(adder: Adder) -> tuple[list[Value], list[Value]]:
     """First and second operands of all positions."""
     rows: tuple[list[Value], list[Value]] = [], []
     for operands in adder.positions:
@@ -88,24 +88,6 @@ def _rows(adder: Adder) -> tuple[list[Value], list[Value]]:
 def add_separately(m: Module, name: str, adders: Sequence[Adder]) -> None:
     """Drive the totals of adders by an addition each, whatever chain they share."""
     for adder in adders:
-        first, second = _rows(adder)
+        first, second = operand_rows(adder)
         carry = adder.carry.value if adder.carry else Const(0, 1)
         m.d.comb += adder.total.eq(Cat(*first) + Cat(*second) + carry)
-
-
-def add_jointly(m: Module, name: str, adders: Sequence[Adder]) -> None:
-    """Drive the totals of adders without carries in by one addition, which synthesis makes one carry chain of.
-
-    Between two of them both operands are 0, so that the carry from below is the sum, and none is handed on. Synthesis
-    thus takes neither short additions for logic, nor one that follows another for a sum of three.
-    """
-    rows: list[list[Value]] = [[], [], []]
-    for adder in adders:
-        assert adder.carry is None
-        sums = list(adder.total)
-        if adder.spilled is None:
-            sums.append(Signal(name=f"{name}_end"))
-        for row, values in zip(rows, (*_rows(adder), sums), strict=True):
-            row += [*values, *[Const(0, 1)] * (len(sums) - len(values))]
-    first, second, totals = rows
-    m.d.comb += Cat(*totals).eq(Cat(*first) + Cat(*second))

@@ -14,8 +14,6 @@ __all__ = ["CHAIN_POSITIONS", "pack_chains"]
 
 #: Longest chain: timing analysis follows a carry through all of it, though none passes from one segment to the next.
 CHAIN_POSITIONS = 24
-#: Cells that iCE40's tools add at both ends of a chain.
-_END_CELLS = 4
 #: How many of the next segments may be taken out of turn.
 _LOOK_AHEAD = 8
 
@@ -35,16 +33,10 @@ class _Item:
         return self.stage, not self.spills, self.index
 
 
-def pack_chains(
-    segments: Sequence[Segment],
-    accumulator_bits: int,
-    *,
-    stages_apart: bool = False,
-) -> tuple[tuple[int, ...], ...]:
+def pack_chains(segments: Sequence[Segment], accumulator_bits: int) -> tuple[tuple[int, ...], ...]:
     """Chains that take few LUTs, and are not longer than that needs.
 
-    An accumulator is the last segment of the last chain. Where a chain is one addition, no two of its segments may
-    depend on each other, so stages must be kept apart.
+    An accumulator is the last segment of the last chain.
     """
     items = [
         _Item(index, segment.stage, len(segment.positions), segment.spills) for index, segment in enumerate(segments)
@@ -53,18 +45,15 @@ def pack_chains(
         items.append(_Item(len(items), 1 + max((i.stage for i in items), default=0), accumulator_bits, False))
 
     def luts(chain: Sequence[_Item]) -> int:
-        if stages_apart:
-            length = _length(chain) - 1
-            return length + length % 2 + _END_CELLS
         length = _length(chain) + chain[-1].spills
         return length + length % 2
 
-    tried = [_fill(items, each, stages_apart) for each in range(CHAIN_POSITIONS - 8, CHAIN_POSITIONS + 1, 2)]
+    tried = [_fill(items, each) for each in range(CHAIN_POSITIONS - 8, CHAIN_POSITIONS + 1, 2)]
     best = min(tried, key=lambda chains: (sum(map(luts, chains)), max(map(_length, chains), default=0)))
     return tuple(tuple(item.index for item in chain) for chain in best)
 
 
-def _fill(items: Sequence[_Item], limit: int, stages_apart: bool) -> list[list[_Item]]:
+def _fill(items: Sequence[_Item], limit: int) -> list[list[_Item]]:
     """Chains of up to `limit` positions; the last one of each is chosen among the next few, to come close to that."""
     waiting = list(reversed(items))
     chains: list[list[_Item]] = []
@@ -72,7 +61,7 @@ def _fill(items: Sequence[_Item], limit: int, stages_apart: bool) -> list[list[_
         chain = [waiting.pop()]
 
         def fits(item: _Item, chain: list[_Item] = chain) -> bool:
-            return _length([*chain, item]) <= limit and not (stages_apart and item.stage > chain[0].stage)
+            return _length([*chain, item]) <= limit
 
         while waiting and fits(waiting[-1]):
             chain.append(waiting.pop())

@@ -2,51 +2,55 @@
 
 What is added must come from LUTs or flip-flops there, so a partial product costs a cell of its own. But so does any
 function of four inputs: two bits of an activation times two bits of a weight are a number of four bits, four cells as
-the partial products would be, but spread over one weight more; and where single bits meet, two lanes' products are
-half added in the two cells that the products would take. Segments then find bits at every weight, and are long and few.
-
-Segments start without a carry: the position between two of them would need the same bit as both of its operands, and
-nextpnr's router goes round in circles over such cells.
+the partial products would be, and no more than 9; and where single bits meet, two lanes' products are half added in the
+two cells that the products would take. These numbers are added by a tree (`evenstep.gateware.counters.trees`), and some
+products by the carries that it starts with.
 """
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
-from evenstep.gateware.counters.adders import add_jointly
+from evenstep.gateware.counters.adders import add_separately
 from evenstep.gateware.counters.counter import Counter
-from evenstep.gateware.counters.pipeline import add_plan
-from evenstep.gateware.counters.plan import Plan
-from evenstep.gateware.counters.plans import adder_bits, create_adder_plan
+from evenstep.gateware.counters.form import has_cells
+from evenstep.gateware.counters.pipeline import Given, add_plan
+from evenstep.gateware.counters.plans import AdderPlan, create_adder_plan
+from evenstep.gateware.counters.sb_carry import add_ice40_cells
 
 __all__ = ["PlannedCounter"]
 
 
 class PlannedCounter(Counter):
-    """Counter of few, long additions of what LUTs have made, without vendor cells.
+    """Counter of few additions of what LUTs have made.
 
-    Registers stand as in `evenstep.gateware.count.ChainCounter`, the first of them behind the products.
+    With iCE40 as the platform these are its cells, otherwise plain additions. Registers stand as in
+    `evenstep.gateware.count.ChainCounter`, the first of them behind the products.
     """
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> AdderPlan:
         """What is added where."""
         return create_adder_plan(self.lanes, self.weight_bits, self.act_bits)
 
     @property
     def max_latency(self) -> int:
-        return self.plan.stages + 1
+        return self.plan.plan.stages + 1
 
     def elaborate(self, platform):
         m = Module()
-        given = []
-        for number, (acts, weights, kind, _) in enumerate(adder_bits(self.lanes, self.weight_bits, self.act_bits)):
+        given: list[Given] = []
+        for number, (acts, weights, kind) in enumerate(self.plan.bits):
+            a = [(("act", *at), self.acts[at[0] * self.act_bits + at[1]], self.enable) for at in acts]
+            w = [(("weight", *at), self.weights[at[0] * self.weight_bits + at[1]], self.enable) for at in weights]
+            if kind == "product":
+                given.append((a[0], w[0]))
+                continue
             bit = Signal(name=f"product{number}")
-            a = [self.acts[lane * self.act_bits + place] for lane, place in acts]
-            w = [self.weights[lane * self.weight_bits + place] for lane, place in weights]
-            m.d.comb += bit.eq(_value(kind, a, w))
+            m.d.comb += bit.eq(_value(kind, [each[1] for each in a], [each[1] for each in w]))
             given.append(((number, bit, self.enable),))
-        operand = add_plan(m, self.plan, given, enable=self.enable, latency=self.latency, add=add_jointly)
-        columns = self.plan.result
-        m.d.comb += self.count.eq(Cat(operand(*column).value if column else Const(0, 1) for column in columns))
+        add = add_ice40_cells if has_cells(platform, "ice40") else add_separately
+        plan = self.plan.plan
+        operand = add_plan(m, plan, given, enable=self.enable, latency=self.latency, add=add)
+        m.d.comb += self.count.eq(Cat(operand(*column).value if column else Const(0, 1) for column in plan.result))
         return m
 
 

@@ -10,10 +10,8 @@ from evenstep.gateware.counters.store import kept_reduction
 __all__ = ["create_plan"]
 
 
-def create_plan(
-    inputs: tuple[int, ...], *, accumulator_bits: int = 0, absorbs: bool = True, stages_apart: bool = False
-) -> Plan:
-    """Plan that adds bits of the given weights; the same one for the same parameters.
+def create_plan(inputs: tuple[int, ...], *, accumulator_bits: int = 0) -> Plan:
+    """Plan that adds partial products of the given weights; the same one for the same parameters.
 
     Parameters
     ----------
@@ -22,19 +20,15 @@ def create_plan(
     accumulator_bits : int
         Width of the accumulator that adds what is left, one operand for each weight and one more for the lowest.
         0: there is none, and the plan ends with one bit of each weight.
-    absorbs : bool
-        Whether operands may be more than bits; see `reduction.approximate_reduction`. Inputs are partial products then.
-    stages_apart : bool
-        Whether all segments of a chain must be of one stage.
     """
     heights = [0] * (1 + max(inputs))
     for weight in inputs:
         heights[weight] += 1
     accumulates = accumulator_bits > 0
-    reduction = kept_reduction(tuple(heights), accumulates=accumulates) if absorbs else None
+    reduction = kept_reduction(tuple(heights), accumulates=accumulates)
     if reduction is None:
-        reduction = approximate_reduction(heights, accumulates=accumulates, absorbs=absorbs)
-    bits = _Bits(inputs, len(reduction.last_pairs), absorbs)
+        reduction = approximate_reduction(heights, accumulates=accumulates)
+    bits = _Bits(inputs, len(reduction.last_pairs))
     segments: list[Segment] = []
     for stage, columns in enumerate(reduction.stages):
         segments += bits.add(stage, columns)
@@ -44,19 +38,19 @@ def create_plan(
         segments=tuple(segments),
         result=result,
         accumulator_bits=accumulator_bits,
-        chains=pack_chains(segments, accumulator_bits, stages_apart=stages_apart),
+        chains=pack_chains(segments, accumulator_bits),
     )
 
 
 class _Bits:
     """Bits that are not added yet, by weight, the oldest first."""
 
-    def __init__(self, inputs: tuple[int, ...], top: int, absorbs: bool):
+    def __init__(self, inputs: tuple[int, ...], top: int):
         self.products: list[deque[int]] = [deque() for _ in range(top)]
         self.bits: list[deque[int]] = [deque() for _ in range(top)]
         self.count = len(inputs)
         for number, weight in enumerate(inputs):
-            (self.products if absorbs else self.bits)[weight].append(number)
+            self.products[weight].append(number)
 
     def add(self, stage: int, columns: tuple[Column, ...]) -> list[Segment]:
         """Segments of a stage; their outputs become bits."""

@@ -1,15 +1,18 @@
 """Plans of counters by their sizes, without hardware: what is built, and what the cycle model has to know of it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
 from evenstep.gateware.counters.plan import Plan
 from evenstep.gateware.counters.planner import create_plan
+from evenstep.gateware.counters.trees import Term, create_tree_plan
 
-__all__ = ["AdderBit", "adder_bits", "create_adder_plan", "create_chain_plan"]
+__all__ = ["AdderBit", "AdderPlan", "create_adder_plan", "create_chain_plan"]
 
-#: A bit of an adder plan: the activation bits and weight bits that make it, by lane and bit, how, and its weight.
-AdderBit = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...], str, int]
+#: A bit of an adder plan: the activation bits and weight bits that make it, by lane and bit, and how.
+AdderBit = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...], str]
 
 
 @lru_cache(maxsize=64)
@@ -20,24 +23,82 @@ def create_chain_plan(lanes: int, weight_bits: int, act_bits: int, accumulator_b
     return create_plan(inputs, accumulator_bits=accumulator_bits)
 
 
+@dataclass(frozen=True)
+class AdderPlan:
+    """Plan of additions of what LUTs make of a counter's partial products.
+
+    Parameters
+    ----------
+    bits : tuple of AdderBit
+        What makes each input of the plan: kinds are ``"and"``, ``"xor"`` and ``"both"`` of the products of one or two
+        bits, ``"bit 0"`` to ``"bit 3"`` of that of two-bit numbers, and ``"product"``: of one bit each, not made before
+        it is used.
+    plan : Plan
+        How they are added.
+    """
+
+    bits: tuple[AdderBit, ...]
+    plan: Plan
+
+    @property
+    def cells(self) -> int:
+        """LUTs, with those that carries start at."""
+        return len(self.bits) + sum(segment.outputs for segment in self.plan.segments)
+
+
 @lru_cache(maxsize=64)
-def create_adder_plan(lanes: int, weight_bits: int, act_bits: int) -> Plan:
-    """Plan of what is left of a counter's partial products behind the first LUTs, which make `adder_bits`."""
-    inputs = tuple(weight for *_, weight in adder_bits(lanes, weight_bits, act_bits))
-    return create_plan(inputs, absorbs=False, stages_apart=True)
+def create_adder_plan(lanes: int, weight_bits: int, act_bits: int) -> AdderPlan:
+    """The smallest of some plans, that differ in how many lanes have products that go into carries."""
+    tried = range(0, lanes // 2 + 1, max(1, lanes // 32))
+    made = (_create_adder_plan(lanes, weight_bits, act_bits, alone) for alone in tried)
+    return min(made, key=lambda one: (one.cells, one.plan.stages))
 
 
-def adder_bits(lanes: int, weight_bits: int, act_bits: int) -> list[AdderBit]:
-    """Bits that the first LUTs make where carries take their operands directly."""
-    bits: list[AdderBit] = []
-    for lane, i, j in product(range(lanes), range(0, act_bits, 2), range(0, weight_bits, 2)):
-        acts = tuple((lane, place) for place in range(i, min(i + 2, act_bits)))
-        weights = tuple((lane, place) for place in range(j, min(j + 2, weight_bits)))
-        if len(acts) + len(weights) == 4:
-            bits += [(acts, weights, f"bit {place}", i + j + place) for place in range(4)]
-        elif len(acts) + len(weights) == 3 or (lane == lanes - 1 and lanes % 2):
-            bits += [((act,), (weight,), "and", act[1] + weight[1]) for act, weight in product(acts, weights)]
-        elif lane % 2:
-            pair = ((lane - 1, i), (lane, i)), ((lane - 1, j), (lane, j))
-            bits += [(*pair, "xor", i + j), (*pair, "both", i + j + 1)]
-    return bits
+def _create_adder_plan(lanes: int, weight_bits: int, act_bits: int, alone: int) -> AdderPlan:
+    """Plan where the last `alone` lanes have products that go into carries."""
+    given = _Given()
+    even_acts, even_weights = act_bits & ~1, weight_bits & ~1
+    for lane in range(lanes):
+        split = lane >= lanes - alone
+        for i, j in product(range(0, even_acts, 2), range(0, even_weights, 2)):
+            acts, weights = ((lane, i), (lane, i + 1)), ((lane, j), (lane, j + 1))
+            given.add([(acts, weights, f"bit {place}") for place in range(4)], i + j, 9, split=split)
+        # What is left has one bit of the weight, or of the activation: ANDs, which are a number as they are.
+        left: list[tuple[Sequence[int], Sequence[int]]]
+        left = [([i], range(even_weights)) for i in range(even_acts, act_bits) if even_weights]
+        if weight_bits % 2 and act_bits > 1:
+            left.append((range(act_bits), [even_weights]))
+        for act_places, weight_places in left:
+            ands = [(((lane, i),), ((lane, j),), "and") for i in act_places for j in weight_places]
+            given.add(ands, act_places[0] + weight_places[0], 2 ** len(ands) - 1, split=split)
+    if weight_bits % 2 and act_bits == 1:
+        # Single bits: a LUT has inputs for the products of two lanes, and two LUTs make their sum.
+        paired = lanes - alone & ~1
+        for lane in range(0, paired, 2):
+            acts, weights = ((lane, 0), (lane + 1, 0)), ((lane, even_weights), (lane + 1, even_weights))
+            given.add([(acts, weights, "xor"), (acts, weights, "both")], even_weights, 2)
+        for lane in range(paired, lanes):
+            given.add([(((lane, 0),), ((lane, even_weights),), "and")], even_weights, 1, split=True)
+    return AdderPlan(tuple(given.bits), create_tree_plan(tuple(given.places), given.terms, given.products))
+
+
+class _Given:
+    """Bits that are given to a plan, their places, and which of them are numbers, and which products by themselves."""
+
+    def __init__(self) -> None:
+        self.bits: list[AdderBit] = []
+        self.places: list[int] = []
+        self.terms: list[Term] = []
+        self.products: list[int] = []
+
+    def add(self, bits: Sequence[AdderBit], place: int, largest: int, *, split: bool = False) -> None:
+        """Give a number; where it is `split`, its lowest bit, which is a product, by itself."""
+        first = len(self.bits) + split
+        if split:
+            acts, weights, _ = bits[0]
+            self.products.append(len(self.bits))
+            bits = [(acts[:1], weights[:1], "product"), *bits[1:]]
+        self.bits += bits
+        self.places += range(place, place + len(bits))
+        if first < len(self.bits):
+            self.terms.append(Term(tuple(range(first, len(self.bits))), place + split, largest >> split))

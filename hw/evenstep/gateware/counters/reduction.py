@@ -19,8 +19,6 @@ __all__ = ["FLIP_FLOP_COST", "Column", "Reduction", "approximate_reduction", "pr
 
 #: What a flip-flop for a bit that waits costs, in LUTs: cells have both, but they are not free.
 FLIP_FLOP_COST = Fraction(1, 32)
-#: The same where a flip-flop without a LUT takes a cell, if there is a register where the bit waits.
-_CELL_COST = Fraction(1, 4)
 _MAX_STAGES = 16
 
 
@@ -70,36 +68,28 @@ class Reduction:
         return luts + self.flip_flops * flip_flop
 
 
-def approximate_reduction(heights: Sequence[int], *, accumulates: bool, absorbs: bool = True) -> Reduction:
+def approximate_reduction(heights: Sequence[int], *, accumulates: bool) -> Reduction:
     """Cheapest reduction of those that are tried; always the same one.
 
     Parameters
     ----------
     heights : sequence of int
         Number of partial products of each weight.
-    absorbs : bool
-        Operands may be partial products and halves of half adders, as there is a LUT in front of each. Otherwise what
-        is given are bits, operands are nothing else, segments start without a carry, as it would cost a cell, and a
-        flip-flop for a bit that waits costs one too.
     accumulates : bool
         An accumulator follows, which takes one operand for each weight and one more for the lowest. Otherwise one bit
         of each weight is left.
     """
     top = sum(height << weight for weight, height in enumerate(heights)).bit_length()
-    given = [*heights, *[0] * (top - len(heights))]
-    none = [0] * top
-    products, bits = (given, none) if absorbs else (none, given)
+    products = [*heights, *[0] * (top - len(heights))]
     tried: list[Reduction] = []
-    for first, later, low, high in product(_FIRST, _LATER, range(3), range(3)) if absorbs else _BITS_ONLY:
-        tried += _reduce(products, bits, _Choice(first, later, low, high, accumulates, absorbs))
-    flip_flop = FLIP_FLOP_COST if absorbs else _CELL_COST
-    return min(tried, key=lambda reduction: (reduction.cost(flip_flop), len(reduction.stages)))
+    for first, later, low, high in product(_FIRST, _LATER, range(3), range(3)):
+        tried += _reduce(products, [0] * top, _Choice(first, later, low, high, accumulates))
+    return min(tried, key=lambda reduction: (reduction.cost(FLIP_FLOP_COST), len(reduction.stages)))
 
 
 #: Parts of the products that the first stage takes, and that later ones take of the rest.
 _FIRST = tuple(Fraction(part, 10) for part in (3, 4, 5, 6, 7, 8, 10))
 _LATER = tuple(Fraction(part, 10) for part in (2, 3, 4, 5, 6, 7, 8, 10))
-_BITS_ONLY = tuple((Fraction(1), Fraction(1), low, high) for low, high in product(range(3), repeat=2))
 
 
 @dataclass(frozen=True)
@@ -111,16 +101,15 @@ class _Choice:
     low: int
     high: int
     accumulates: bool
-    absorbs: bool
 
 
 def _reduce(products: list[int], bits: list[int], choice: _Choice) -> Iterable[Reduction]:
     """Reductions with one choice of parameters: the last stage is tried as early as it is possible."""
-    accumulates, absorbs = choice.accumulates, choice.absorbs
+    accumulates = choice.accumulates
     stages: list[tuple[Column, ...]] = []
     waiting = 0
     while len(stages) < _MAX_STAGES:
-        if accumulates and (pairs := _fit(products, bits, 0, 1, absorbs)) is not None:
+        if accumulates and (pairs := _fit(products, bits, 0, 1)) is not None:
             yield Reduction(tuple(stages), pairs, waiting)
             return
         if not accumulates and sum(products) == 0 and max(bits) <= 1:
@@ -128,7 +117,7 @@ def _reduce(products: list[int], bits: list[int], choice: _Choice) -> Iterable[R
             return
         heights = enumerate(zip(products, bits, strict=True))
         start = next(weight for weight, (some, others) in heights if some or others > 1)
-        if (pairs := _fit(products, bits, start, 2, absorbs)) is not None:
+        if (pairs := _fit(products, bits, start, 2)) is not None:
             last = _ripple(products, bits, pairs, start)
             yield Reduction((*stages, last), tuple(0 for _ in bits), waiting)
             return
@@ -136,20 +125,18 @@ def _reduce(products: list[int], bits: list[int], choice: _Choice) -> Iterable[R
         quotas = [height if height <= 3 else -int(-height * part // 1) for height in products]
         stage = _plan_stage(bits, quotas, choice)
         stages.append(stage)
-        made = sum(column.positions + column.ends for column in stage)
         products, bits = _after(products, bits, stage)
-        # Where flip-flops cost a cell, those of the positions themselves do not.
-        waiting += 2 * sum(products) + sum(bits) - (0 if absorbs else made)
+        waiting += 2 * sum(products) + sum(bits)
 
 
-def _fit(products: Sequence[int], bits: Sequence[int], start: int, slots: int, absorbs: bool) -> tuple[int, ...] | None:
+def _fit(products: Sequence[int], bits: Sequence[int], start: int, slots: int) -> tuple[int, ...] | None:
     """Pairs with which everything finds a place in `slots` operands for each weight, and one more at `start`."""
     pairs: list[int] = []
     for weight, (product_count, bit_count) in enumerate(zip(products, bits, strict=True)):
         needed = product_count + bit_count + (pairs[-1] if pairs else 0)
-        places = 1 if weight < start else slots + (absorbs and weight == start)
+        places = 1 if weight < start else slots + (weight == start)
         pairs.append(max(0, needed - places))
-        if pairs[-1] > (bit_count // 2 if absorbs else 0):
+        if pairs[-1] > bit_count // 2:
             return None
     return None if pairs[-1] else tuple(pairs)
 
@@ -171,15 +158,14 @@ def _plan_stage(bits: list[int], quotas: list[int], choice: _Choice) -> tuple[Co
     going_on = above = 0  # segments that go on to this weight, and halves of pairs that must be added at it
     for weight, (quota, bit_count) in enumerate(zip(quotas, bits, strict=True)):
         last = weight + 1 == len(bits)
-        halves = choice.absorbs and not last
-        per_start = 3 if choice.absorbs else 2  # with its carry
+        per_start = 3  # with its carry
         stay = choice.high if weight else choice.low
         next_least = quotas[weight + 1] + (bits[weight + 1] + 1) // 2 if not last else 0
         waiting = quota + bit_count + above
         starts = 0
         while True:
             slots = 2 * going_on + per_start * starts
-            most_pairs = min(bit_count // 2, max(0, 2 * (going_on + starts) - next_least)) if halves else 0
+            most_pairs = min(bit_count // 2, max(0, 2 * (going_on + starts) - next_least)) if not last else 0
             if waiting - most_pairs - slots <= stay and above <= slots:
                 break
             starts += 1

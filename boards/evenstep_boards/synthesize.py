@@ -49,11 +49,29 @@ FAMILIES: dict[str, _Family] = {
         block_rams=("DP16KD", "PDPW16KD"),
         dsps=("MULT18X18D", "ALU54B"),
     ),
+    # An ALU is a LUT with its carry; a distributed RAM of 16 words by 4 bits takes four. No wide multiplexers, as on
+    # boards.
+    "gowin": _Family(
+        commands=("synth_gowin -noiopads -nowidelut -top {top}",),
+        without_dsps=" -nodsp",
+        luts={**{f"LUT{inputs}": 1 for inputs in range(1, 5)}, "ALU": 1, "RAM16SDP4": 4},
+        flip_flops=("DFF",),
+        carries={"ALU": 1},
+        block_rams=("SDPB", "SDPX9B", "DPB", "DPX9B", "SPX9", "SP"),
+        dsps=("MULT",),
+    ),
     # Its LUTs have up to six inputs; a distributed RAM of 32 or 64 words by up to 6 bits takes four.
     "xilinx7": _Family(
         commands=("synth_xilinx -family xc7 -noiopad -noclkbuf -top {top}",),
         without_dsps=" -nodsp",
-        luts={"INV": 1, **{f"LUT{inputs}": 1 for inputs in range(1, 7)}, "RAM32M": 4, "RAM64M": 4, "SRL16E": 1},
+        luts={
+            "INV": 1,
+            **{f"LUT{inputs}": 1 for inputs in range(1, 7)},
+            "LUT6_2": 1,
+            "RAM32M": 4,
+            "RAM64M": 4,
+            "SRL16E": 1,
+        },
         flip_flops=("FD",),
         carries={"CARRY4": 4},
         block_rams=("RAMB18", "RAMB36"),

@@ -27,7 +27,7 @@ def test_default_engine_synthesizes(family: str, tmp_path: Path) -> None:
 
 
 def test_unknown_family_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^Family must be one of ice40, ecp5, xilinx7, not 'virtex'$"):
+    with pytest.raises(ValueError, match=r"^Family must be one of ice40, ecp5, gowin, xilinx7, not 'virtex'$"):
         synthesize_verilog(tmp_path / "a.v", top="a", family="virtex", folder=tmp_path)
 
 

@@ -10,11 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenstep.gateware.count import create_counter
-from evenstep.gateware.counters.plans import create_adder_plan, create_chain_plan
+from evenstep.gateware.counters.plans import create_adder_plan, create_alu_plan, create_chain_plan, create_lut6_plan
 from evenstep.gateware.dot import DotProduct
 from evenstep.spec import COUNTERS
 
 _SHAPES = [(1, 1, 1), (3, 1, 1), (4, 1, 1), (5, 1, 1), (2, 2, 2), (3, 2, 1), (3, 1, 2), (1, 4, 4), (1, 3, 5), (2, 1, 4)]
+
+
+_PLANS = {
+    "ecp5": create_chain_plan,
+    "ice40": create_adder_plan,
+    "xilinx7": create_lut6_plan,
+    "gowin": create_alu_plan,
+}
 
 
 def _pack(values: tuple[int, ...], bits: int) -> int:
@@ -24,9 +32,7 @@ def _pack(values: tuple[int, ...], bits: int) -> int:
 def _max_latency(strategy: str, lanes: int, weight_bits: int, act_bits: int) -> int:
     """A register after the ANDs, and one after each stage, or level of adders: over lanes, then over plane pairs."""
     if strategy != "portable":
-        sizes = lanes, weight_bits, act_bits
-        plan = create_chain_plan(*sizes) if strategy == "ecp5" else create_adder_plan(*sizes).plan
-        return 1 + plan.stages
+        return 1 + _PLANS[strategy](lanes, weight_bits, act_bits).stages
     return 1 + (lanes - 1).bit_length() + (weight_bits * act_bits - 1).bit_length()
 
 
@@ -34,7 +40,8 @@ def _latencies() -> Iterator[tuple[str, int, int, int, int]]:
     for strategy, (lanes, weight_bits, act_bits) in itertools.product(COUNTERS, _SHAPES):
         # The others are slow on Amaranth's simulator, and their stages alike.
         most = _max_latency(strategy, lanes, weight_bits, act_bits)
-        for latency in range(most + 1) if strategy == "portable" else {0, 1, most}:
+        latencies = {"portable": {*range(most + 1)}, "xilinx7": {most}, "gowin": {1}}
+        for latency in sorted(latencies.get(strategy, {0, 1, most})):
             yield strategy, lanes, weight_bits, act_bits, latency
 
 
@@ -67,7 +74,9 @@ def test_counter_equals_sum_of_products(
     assert found[latency:] == expected
 
 
-@pytest.mark.parametrize("strategy, latency", [("portable", 1), ("portable", 4), ("ecp5", 3), ("ice40", 2)])
+@pytest.mark.parametrize(
+    "strategy, latency", [("portable", 1), ("portable", 4), ("ecp5", 3), ("ice40", 2), ("xilinx7", 2)]
+)
 def test_counter_holds_without_enable(strategy: str, latency: int) -> None:
     dut = create_counter(strategy, lanes=4, weight_bits=2, act_bits=2, latency=latency)
 

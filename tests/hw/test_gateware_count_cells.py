@@ -9,19 +9,26 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal, Value
 
-from evenstep.gateware.count import ChainCounter
-from evenstep.gateware.counters.ccu2c import Ecp5Cells, Ecp5Form
+from evenstep.gateware.count import create_counter
+from evenstep.gateware.counters.form import CellForm, FamilyCells
 from evenstep.gateware.element import ChainElement
 from evenstep.generate import emit_verilog
 
-_SHAPES = [(1, 1, 1), (16, 1, 1), (4, 2, 2), (3, 3, 2)]
+_SHAPES = [(1, 1, 1), (16, 1, 1), (9, 1, 2), (3, 3, 2)]
+#: Cells of each family, and Yosys's models of them.
+_CELLS = {
+    "ecp5": ("CCU2C", "+/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh"),
+    "ice40": ("SB_CARRY", "-D ICE40_HX +/ice40/cells_sim.v"),
+    "xilinx7": ("LUT6_2", "+/xilinx/cells_sim.v"),
+    "gowin": ("ALU", "+/gowin/cells_sim.v"),
+}
 
 
 class _Sum(Elaboratable):
     """`differs` is high where a counter of cells is not the sum of products plus `error`."""
 
-    def __init__(self, lanes: int, weight_bits: int, act_bits: int, error: int):
-        self.counter = ChainCounter(lanes=lanes, weight_bits=weight_bits, act_bits=act_bits)
+    def __init__(self, strategy: str, lanes: int, weight_bits: int, act_bits: int, error: int):
+        self.counter = create_counter(strategy, lanes=lanes, weight_bits=weight_bits, act_bits=act_bits)
         self.error = error
         self.acts = Signal(lanes * act_bits)
         self.weights = Signal(lanes * weight_bits)
@@ -92,16 +99,17 @@ class _Sums(Elaboratable):
 _INPUTS = ("acts", "weights", "enable", "add", "clear", "shift")
 
 
-def _prove(miter: Any, folder: Path, *, steps: int = 0) -> bool:
+def _prove(family: str, miter: Any, folder: Path, *, steps: int = 0) -> bool:
     """Whether `differs` is always 0; with registers, in the first `steps` cycles."""
-    text = rtlil.convert(miter, name="miter", ports=miter.ports, emit_src=False, platform=Ecp5Cells())
-    assert "CCU2C" in text
+    text = rtlil.convert(miter, name="miter", ports=miter.ports, emit_src=False, platform=FamilyCells(family))
+    cell, models = _CELLS[family]
+    assert cell in text
     (folder / "miter.il").write_text(text)
     sequence = f"-seq {steps} -set-init-zero -set rst 0" if steps else ""
     script = "; ".join(
         [
             "read_rtlil miter.il",
-            "read_verilog +/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh",
+            f"read_verilog {models}",
             "hierarchy -top miter; proc -norom; flatten; opt -full; async2sync",
             f"sat -verify {sequence} -prove differs 0 miter",
         ]
@@ -114,9 +122,13 @@ def _prove(miter: Any, folder: Path, *, steps: int = 0) -> bool:
     return proven
 
 
-@pytest.mark.parametrize("lanes, weight_bits, act_bits", _SHAPES)
-def test_cells_equal_sum_of_products(lanes: int, weight_bits: int, act_bits: int, tmp_path: Path) -> None:
-    assert _prove(_Sum(lanes, weight_bits, act_bits, error=0), tmp_path)
+@pytest.mark.parametrize(
+    "family, lanes, weight_bits, act_bits",
+    # One product of iCE40 or Gowin is a LUT.
+    [(family, *shape) for family in _CELLS for shape in _SHAPES if shape[0] > 1 or family in ("ecp5", "xilinx7")],
+)
+def test_cells_equal_sum_of_products(family: str, lanes: int, weight_bits: int, act_bits: int, tmp_path: Path) -> None:
+    assert _prove(family, _Sum(family, lanes, weight_bits, act_bits, error=0), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -126,16 +138,19 @@ def test_cells_equal_sum_of_products(lanes: int, weight_bits: int, act_bits: int
 def test_element_of_cells_accumulates(
     lanes: int, weight_bits: int, act_bits: int, bits: int, step: int, latency: int, tmp_path: Path
 ) -> None:
-    assert _prove(_Sums(lanes, weight_bits, act_bits, bits, step, latency), tmp_path, steps=latency + 3)
+    assert _prove("ecp5", _Sums(lanes, weight_bits, act_bits, bits, step, latency), tmp_path, steps=latency + 3)
 
 
-def test_wrong_sum_of_cells_is_refuted(tmp_path: Path) -> None:
-    assert not _prove(_Sum(4, 2, 2, error=1), tmp_path)
+@pytest.mark.parametrize("family", _CELLS)
+def test_wrong_sum_of_cells_is_refuted(family: str, tmp_path: Path) -> None:
+    assert not _prove(family, _Sum(family, 4, 2, 2, error=1), tmp_path)
 
 
-def test_cells_only_where_asked_for() -> None:
-    sizes = {"lanes": 3, "weight_bits": 2, "act_bits": 1, "latency": 1}
-    plain, ports = emit_verilog(ChainCounter(**sizes), name="counter")
-    cells, same_ports = emit_verilog(Ecp5Form(ChainCounter(**sizes)), name="counter")
-    assert "CCU2C" in cells and "CCU2C" not in plain
+@pytest.mark.parametrize("family", _CELLS)
+def test_cells_only_where_asked_for(family: str) -> None:
+    sizes: Any = {"lanes": 3, "weight_bits": 2, "act_bits": 1, "latency": 1}
+    plain, ports = emit_verilog(create_counter(family, **sizes), name="counter")
+    cells, same_ports = emit_verilog(CellForm(create_counter(family, **sizes), family), name="counter")
+    cell = _CELLS[family][0]
+    assert f"{cell} " in cells and f"{cell} " not in plain
     assert ports == same_ports

@@ -53,7 +53,11 @@ def _threshold(**changes: Any) -> Any:
         (lambda: _piecewise(latency=2), ValueError, "Counter latency must be an integer from 0 to 1, not 2"),
         (lambda: _piecewise(latency=None), TypeError, "Counter latency must be an integer from 0 to 1, not None"),
         (lambda: _dot(latency=0), ValueError, "Latency of a dot product must be a positive integer, not 0"),
-        (lambda: _dot(counter="magic"), ValueError, "Counter must be one of portable, ecp5, ice40, not 'magic'"),
+        (
+            lambda: _dot(counter="magic"),
+            ValueError,
+            "Counter must be one of portable, ecp5, ice40, xilinx7, gowin, not 'magic'",
+        ),
         (lambda: _threshold(width=33), ValueError, "Value width must be an integer from 1 to 32, not 33"),
         (lambda: _threshold(bits=0), ValueError, "Output bits must be an integer from 1 to 8, not 0"),
         (lambda: _threshold(channels=1), ValueError, "Channels must be an integer from 2 to 65536, not 1"),

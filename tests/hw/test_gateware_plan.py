@@ -9,11 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evenstep.gateware.counters.alu import ALU
+from evenstep.gateware.counters.compression import plan_compression
+from evenstep.gateware.counters.compression_planner import create_compression_plan
 from evenstep.gateware.counters.exact import solve_reduction
+from evenstep.gateware.counters.lut6 import LUT6
 from evenstep.gateware.counters.packing import CHAIN_POSITIONS
 from evenstep.gateware.counters.plan import Operand, Plan
 from evenstep.gateware.counters.planner import create_plan
-from evenstep.gateware.counters.plans import create_adder_plan, create_chain_plan
+from evenstep.gateware.counters.plans import create_adder_plan, create_alu_plan, create_chain_plan, create_lut6_plan
+from evenstep.gateware.counters.position import NONE_PENDING, Pending, PositionRules
 from evenstep.gateware.counters.reduction import FLIP_FLOP_COST, approximate_reduction, product_heights
 from evenstep.gateware.counters.store import PLANS, read_reductions
 
@@ -25,7 +30,7 @@ def _operands(plan: Plan) -> list[Operand]:
     return carries + [operand for column in (*positions, *plan.result) for operand in column]
 
 
-def _check_structure(plan: Plan) -> None:
+def _check_structure(plan: Plan, most_operands: int = 2) -> None:
     """Every bit is used once, or in both halves of a half adder, and only when it is there."""
     uses = Multiset((operand.kind, operand.bits) for operand in _operands(plan))
     assert set(uses.values()) <= {1}
@@ -39,7 +44,7 @@ def _check_structure(plan: Plan) -> None:
         operands = [operand for column in segment.positions for operand in column]
         operands += [segment.carry] if segment.carry else []
         assert all(stage[bit] < segment.stage for operand in operands for bit in operand.bits)
-        assert all(len(column) <= 2 for column in segment.positions)
+        assert all(len(column) <= most_operands for column in segment.positions)
         stage |= dict.fromkeys(range(segment.output, segment.output + segment.outputs), segment.stage)
     places = len(plan.segments) + (plan.accumulator_bits > 0)
     assert sorted(itertools.chain(*plan.chains)) == list(range(places))
@@ -48,6 +53,21 @@ def _check_structure(plan: Plan) -> None:
         assert stages == sorted(stages)
     most = [2 if weight == 0 and plan.accumulator_bits else 1 for weight in range(len(plan.result))]
     assert all(len(column) <= limit for column, limit in zip(plan.result, most, strict=True))
+
+
+def _check_positions(plan: Plan, rules: PositionRules) -> None:
+    """Every position has as many operands as its family's can add, products first."""
+    for segment in plan.segments:
+        pending: Pending | None = NONE_PENDING
+        for place, column in enumerate(segment.positions):
+            products = [operand.bits[0] < len(plan.inputs) for operand in column]
+            assert products == sorted(products, reverse=True)
+            some, others = sum(products), len(column) - sum(products)
+            if len(segment.positions) == 1 and not segment.carry and rules.adder_luts(some, others):
+                break
+            assert pending is not None
+            pending = rules.pend(pending, some, others, carried=segment.carry is not None and place == 0)
+        assert pending == NONE_PENDING
 
 
 @pytest.mark.parametrize("accumulator_bits", [0, 16])
@@ -67,9 +87,14 @@ def test_plan_adds_every_combination(lanes: int, weight_bits: int, act_bits: int
 def test_plan_adds_any_bits(weights: list[int], accumulator_bits: int, seed: int) -> None:
     plan = create_plan(tuple(weights), accumulator_bits=accumulator_bits)
     _check_structure(plan)
+    compressed = [create_compression_plan(tuple(weights), rules) for rules in (LUT6, ALU)]
+    for one, rules, most in zip(compressed, (LUT6, ALU), (6, 3), strict=True):
+        _check_structure(one, most)
+        _check_positions(one, rules)
     rng = random.Random(seed)
     for bits in ([1] * len(weights), *([rng.randrange(2) for _ in weights] for _ in range(20))):
-        assert plan.evaluate(bits) == sum(bit << weight for bit, weight in zip(bits, weights, strict=True))
+        expected = sum(bit << weight for bit, weight in zip(bits, weights, strict=True))
+        assert [one.evaluate(bits) for one in (plan, *compressed)] == [expected] * 3
 
 
 @pytest.mark.parametrize(
@@ -122,9 +147,28 @@ def test_adder_plan_adds_what_its_bits_are(lanes: int, weight_bits: int, act_bit
         assert adder.plan.evaluate(bits) == acts @ weights
 
 
+@pytest.mark.parametrize(
+    "rules, lanes, weight_bits, act_bits, luts",
+    [(LUT6, 64, 1, 1, 56), (LUT6, 16, 2, 2, 52), (LUT6, 16, 4, 4, 207), (ALU, 64, 1, 1, 124), (ALU, 16, 2, 2, 110)],
+)
+def test_compressions_stay_small(rules: PositionRules, lanes: int, weight_bits: int, act_bits: int, luts: int) -> None:
+    assert plan_compression(product_heights(lanes, weight_bits, act_bits), rules).luts <= luts
+
+
+def test_segments_of_a_chain_share_what_is_between_them() -> None:
+    """Each of 7-series has its own; those of Gowin are together, but what is no chain."""
+    assert all(len(chain) == 1 for chain in create_lut6_plan(32, 1, 1).chains)
+    plan = create_alu_plan(32, 1, 1)
+    assert max(map(len, plan.chains)) > 1
+    for chain in plan.chains:
+        segments = [plan.segments[index] for index in chain]
+        assert len(chain) == 1 or all(each.carry or len(each.positions) > 1 for each in segments)
+
+
 def test_plans_are_the_same_every_time() -> None:
     inputs = (0, 1, 1, 2) * 7
     assert create_plan(inputs) == create_plan(inputs)
+    assert create_compression_plan(inputs, ALU) == create_compression_plan(inputs, ALU)
 
 
 def test_kept_reductions_are_no_worse() -> None:

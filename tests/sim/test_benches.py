@@ -147,9 +147,10 @@ _CONVOLUTION_ENGINES = [
 
 # Counters of other kinds than the portable one.
 _COUNTERS = [
-    ("dot", {"counter": "ecp5", "lanes": 9, "act_bits": 3, "encoding": "odd-level"}),
-    ("element", {"counter": "ice40", "lanes": 7, "max_weight_bits": 4, "accumulator_bits": 6}),
+    ("dot", {"counter": "ice40", "lanes": 9, "act_bits": 3, "encoding": "odd-level"}),
+    ("element", {"counter": "xilinx7", "lanes": 7, "max_weight_bits": 4, "accumulator_bits": 6}),
     ("array", {"counter": "ecp5", "rows": 2, "columns": 2, "lanes": 5, "weight_bits": 3, "max_weight_bits": 5}),
+    ("array", {"counter": "gowin", "columns": 1, "lanes": 3, "max_weight_bits": 4}),
     ("array", {"counter": "ecp5", "columns": 1, "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}),
     ("engine", {"counter": "ecp5", "rows": 2, "columns": 3, "lanes": 5, "max_weight_bits": 4, **_TINY}),
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evenstep.gateware.array import PEArray
-from evenstep.gateware.counters.ccu2c import Ecp5Form
+from evenstep.gateware.counters.form import CellForm
 from evenstep.generate import emit_verilog, generate_block
 from evenstep.spec import Geometry
 from evenstep_boards.synthesize import cell_models, synthesize_verilog
@@ -43,7 +43,7 @@ def test_array_of_ecp5_cells_passes_the_bench_of_its_source(tmp_path: Path) -> N
     geometry = Geometry(counter="ecp5", rows=2, columns=3, lanes=5, weight_bits=2, act_bits=2, accumulator_bits=12)
     manifest = generate_block("array", geometry, tmp_path)
     cells = tmp_path / "cells.v"
-    cells.write_text(emit_verilog(Ecp5Form(PEArray(geometry)), name=manifest.module)[0])
+    cells.write_text(emit_verilog(CellForm(PEArray(geometry), "ecp5"), name=manifest.module)[0])
     assert {"CCU2C", "TRELLIS_FF"} <= set(cells.read_text().split())
     # Others of the models are more than Icarus reads.
     text = "".join((cell_models("ecp5").parent / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh"))

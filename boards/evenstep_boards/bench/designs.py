@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.lib import wiring
 
 from evenstep.gateware.array import PEArray
-from evenstep.gateware.count import Counter, PlannedCounter, PortableCounter
+from evenstep.gateware.count import AluCounter, Counter, Lut6Counter, PlannedCounter, PortableCounter
 from evenstep.gateware.counters.form import CellForm
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.element import ChainElement, ProcessingElement
@@ -15,7 +15,7 @@ from evenstep.gateware.thresholds.create import create_threshold_unit
 from evenstep.gateware.thresholds.unit import ThresholdUnit
 from evenstep.gateware.timing import array_latency
 from evenstep.spec import Geometry
-from evenstep.spec.geometry import THRESHOLD_STYLES
+from evenstep.spec.geometry import COUNTERS, THRESHOLD_STYLES
 from evenstep_boards.bench.baselines import MultiplierUnit, PopcountCounter, ProductCounter
 from evenstep_boards.bench.fed import FedArray
 
@@ -24,8 +24,8 @@ __all__ = ["BASELINES", "TARGETS", "ArrayDesign", "Design", "ElementDesign", "Ta
 ACCUMULATOR_BITS = 16
 #: Structures that ours are compared with.
 BASELINES = ("product", "popcount")
-#: Registers of iCE40's elements: behind half of the stages and behind the count, enough for its boards' clocks.
-_ICE40_LATENCY = 2
+#: Registers of other targets' elements: behind half of the stages and behind the count, as iCE40's boards need.
+_FEW_REGISTERS = 2
 _CHANNELS = 16
 
 
@@ -41,6 +41,7 @@ TARGETS = {
     "ecp5": Target("ecp5", "lfe5u-85f"),
     "ice40": Target("ice40", "hx8k"),
     "up5k": Target("ice40", "up5k"),
+    "gowin": Target("gowin", None),
     "xilinx7": Target("xilinx7", None),
 }
 
@@ -104,9 +105,8 @@ class Design:
 class ElementDesign(Design):
     """An element of K lanes, with an accumulator of 16 bits that can be cleared and takes no Horner steps.
 
-    Structures: ``ecp5``, ``ice40`` and ``portable``, the counters of these names, the latter with one register behind
-    the count, as engines have it; ``pipelined``, the portable one with as many registers as the target's own; those of
-    `BASELINES`.
+    Structures: the counters, of which ``portable`` has one register behind the count, as engines have it;
+    ``pipelined``, the portable one with as many registers as the target's own; those of `BASELINES`.
     """
 
     lanes: int
@@ -127,10 +127,10 @@ class ElementDesign(Design):
 
     @property
     def latency(self) -> int:
-        if self.structure not in ("ecp5", "ice40", "pipelined"):
+        if self.structure not in (*COUNTERS[1:], "pipelined"):
             return 1
         if self.target != "ecp5":
-            return _ICE40_LATENCY
+            return _FEW_REGISTERS
         plan = create_chain_plan(self.lanes, self.weight_bits, self.act_bits, ACCUMULATOR_BITS)
         return max(1, plan.stages)
 
@@ -146,13 +146,15 @@ class ElementDesign(Design):
             return CellForm(ChainElement(**sizes, **accumulator), "ecp5")
         kinds: dict[str, type[Counter]] = {
             "ice40": PlannedCounter,
+            "xilinx7": Lut6Counter,
+            "gowin": AluCounter,
             "portable": PortableCounter,
             "pipelined": PortableCounter,
             "product": ProductCounter,
             "popcount": PopcountCounter,
         }
         element = ProcessingElement(kinds[self.structure](**sizes), **accumulator)
-        return CellForm(element, "ice40") if self.structure == "ice40" else element
+        return CellForm(element, TARGETS[self.target].family) if self.structure in COUNTERS[1:] else element
 
 
 @dataclass(frozen=True, kw_only=True)

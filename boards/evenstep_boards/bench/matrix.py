@@ -15,7 +15,8 @@ _ELEMENTS = {
     "ecp5": ("ecp5", "portable", "pipelined", *BASELINES),
     "ice40": ("ice40", "portable", *BASELINES),
     "up5k": ("ice40", "portable", *BASELINES),
-    "xilinx7": ("ice40", "portable", *BASELINES),
+    "gowin": ("gowin", "ice40", "portable", *BASELINES),
+    "xilinx7": ("xilinx7", "portable", *BASELINES),
 }
 #: K, W and A.
 _SIZES = ((16, 1, 1), (64, 1, 1), (16, 2, 2), (32, 2, 2), (16, 4, 4))

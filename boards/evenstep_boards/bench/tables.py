@@ -32,7 +32,7 @@ _RATES = ("LUT/op", "Mop/s/LUT")
 def create_tables(results: Mapping[Any, Figures], seeds: int) -> list[Table]:
     """Tables of the kinds of designs of which there are results, in their order."""
     devices = [
-        f"{name}: {DEVICES[target.device].name}" if target.device else f"{name}: synthesized only, LUTs of six inputs"
+        f"{name}: {DEVICES[target.device].name if target.device else 'synthesized only'}"
         for name, target in TARGETS.items()
         if any(design.target == name for design in results)
     ]

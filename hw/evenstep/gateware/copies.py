@@ -4,7 +4,7 @@ from typing import Any
 
 from amaranth.hdl import ClockSignal, Instance, Module, Signal, Value
 
-from evenstep.gateware.counters.ccu2c import has_ccu2c
+from evenstep.gateware.counters.form import has_cells
 
 __all__ = ["add_copies"]
 
@@ -16,7 +16,7 @@ def add_copies(m: Module, platform: Any, name: str, value: Value, count: int) ->
     """
     copies = [Signal(name=f"{name}{number}", reset_less=True) for number in range(count)]
     for number, copy in enumerate(copies):
-        if has_ccu2c(platform):
+        if has_cells(platform, "ecp5"):
             m.submodules[f"{name}{number}"] = Instance(
                 "TRELLIS_FF",
                 p_GSR="DISABLED",

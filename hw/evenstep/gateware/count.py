@@ -10,14 +10,29 @@ with the same ports; `docs/design/counters.md` compares them.
 
 from evenstep.checks import check_choice
 from evenstep.gateware.counters.chains import ChainCounter
+from evenstep.gateware.counters.compressor import AluCounter, Lut6Counter
 from evenstep.gateware.counters.counter import Counter
 from evenstep.gateware.counters.planned import PlannedCounter
 from evenstep.gateware.counters.portable import PortableCounter
 from evenstep.spec.geometry import COUNTERS
 
-__all__ = ["ChainCounter", "Counter", "PlannedCounter", "PortableCounter", "create_counter"]
+__all__ = [
+    "AluCounter",
+    "ChainCounter",
+    "Counter",
+    "Lut6Counter",
+    "PlannedCounter",
+    "PortableCounter",
+    "create_counter",
+]
 
-_STRATEGIES: dict[str, type[Counter]] = {"portable": PortableCounter, "ecp5": ChainCounter, "ice40": PlannedCounter}
+_STRATEGIES: dict[str, type[Counter]] = {
+    "portable": PortableCounter,
+    "ecp5": ChainCounter,
+    "ice40": PlannedCounter,
+    "xilinx7": Lut6Counter,
+    "gowin": AluCounter,
+}
 
 
 def create_counter(strategy: str, *, lanes: int, weight_bits: int, act_bits: int, latency: int = 0) -> Counter:

@@ -18,7 +18,7 @@ from evenstep.spec.port import check_data_bits
 __all__ = ["COUNTERS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
 
 THRESHOLD_STYLES = ("bank", "search", "serial")
-COUNTERS = ("portable", "ecp5", "ice40")
+COUNTERS = ("portable", "ecp5", "ice40", "xilinx7", "gowin")
 #: Widest accumulators: host words of 32 bits carry a sum, with its sign.
 MAX_ACCUMULATOR_BITS = 31
 #: Width of combined and rescaled results.
@@ -75,8 +75,8 @@ class Geometry:
         ``"bank"``: 2**N - 1 comparators; ``"search"``: N comparators, one after the other; ``"serial"``: one, which
         takes N cycles for a value, and so makes tiles last as long. Not where there are wide numbers.
     counter : str
-        Structure that counts ones, one of `COUNTERS`. ``"portable"``: plain adders; ``"ecp5"`` and
-        ``"ice40"``: planned carry chains, for these families.
+        Structure that counts ones, one of `COUNTERS`. ``"portable"``: plain adders; ``"ecp5"``,
+        ``"ice40"``, ``"xilinx7"`` and ``"gowin"``: planned carry chains, for these families.
     program_depth, weight_depth, act_depth, result_depth, threshold_depth, constant_depth, knee_depth : int
         Words of the memories: 32-bit program words, C x K x W-bit weight words (more with breakpoints), R banks of
         K x A-bit activation words, R banks of raw results, channels with thresholds, channels with constants, channels

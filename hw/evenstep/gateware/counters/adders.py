@@ -1,5 +1,7 @@
 """Segments of a plan in hardware: their operands, and their sums as plain additions."""
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -56,7 +58,7 @@ class Adder:
     carry : Pair or None
         What goes into its first carry.
     positions : sequence
-        Up to two `Pair` each, or one `Selected`.
+        Some `Pair` each, or one `Selected`: up to two operands, but where a plan for 7-series has more.
     total : Signal
         Gets the sum: a bit for each position, and one more if the last carry is kept.
     """
@@ -75,19 +77,20 @@ class Adder:
 NOTHING = Pair(lambda a, b: 0, (Const(0, 1), Const(0, 1)), Const(0, 1))
 
 
-def operand_rows(adder: Adder) -> tuple[list[Value], list[Value]]:
-    """First and second operands of all positions."""
-    rows: tuple[list[Value], list[Value]] = [], []
-    for operands in adder.positions:
-        values = operands.operands if isinstance(operands, Selected) else [operand.value for operand in operands]
-        for row, value in zip(rows, [*values, Const(0, 1), Const(0, 1)], strict=False):
-            row.append(value)
-    return rows
+def operand_rows(adder: Adder) -> list[list[Value]]:
+    """First, second and so on operands of all positions."""
+    positions = [
+        operands.operands if isinstance(operands, Selected) else [operand.value for operand in operands]
+        for operands in adder.positions
+    ]
+    most = max(2, *map(len, positions))
+    return list(
+        map(list, zip(*([*values, *[Const(0, 1)] * (most - len(values))] for values in positions), strict=True))
+    )
 
 
 def add_separately(m: Module, name: str, adders: Sequence[Adder]) -> None:
     """Drive the totals of adders by an addition each, whatever chain they share."""
     for adder in adders:
-        first, second = operand_rows(adder)
         carry = adder.carry.value if adder.carry else Const(0, 1)
-        m.d.comb += adder.total.eq(Cat(*first) + Cat(*second) + carry)
+        m.d.comb += adder.total.eq(functools.reduce(operator.add, (*map(Cat, operand_rows(adder)), carry)))

@@ -1,59 +1,20 @@
-"""Carry chains of ECP5's CCU2C cells, and the same sums as plain adders.
+"""Carry chains of ECP5's CCU2C cells.
 
 Each half of a CCU2C has a LUT4, whose output ``P`` decides what happens to the carry: handed on where ``P = 1``, and
 otherwise replaced by ``G``, which is the same LUT with its inputs C and D at 0. Its sum is ``P XOR carry``. With
 ``P = f(A, B) XOR g(C, D)``, where ``g(0, 0) = 0``, that adds f and g and the carry: both ANDs of two partial products
 cost nothing. With ``P = 0`` while ``G = f(A, B)``, it turns the carry into a sum bit and starts a new one. So a chain
 begins and ends with such halves: it depends on no carry from outside, and hands none out.
-
-Vendor cells cannot be simulated as Amaranth or plain Verilog, so they are emitted only where an ECP5 is the platform.
-Elsewhere the same segments are plain additions.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from amaranth.hdl import Const, Elaboratable, Fragment, Instance, Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Const, Elaboratable, Instance, Module, Signal, Value
 
 from evenstep.gateware.counters.adders import NOTHING, Adder, Pair, Selected
 
-__all__ = ["Ecp5Cells", "Ecp5Form", "add_cells", "has_ccu2c"]
-
-
-class Ecp5Cells:
-    """A platform that is nothing but ECP5's cells, to emit Verilog for synthesis."""
-
-    device = "LFE5U"
-
-
-class Ecp5Form(wiring.Component):
-    """A component with the same ports as `component`, emitted with ECP5's cells whatever the platform."""
-
-    def __init__(self, component: wiring.Component):
-        super().__init__(component.signature)
-        self.component = component
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.core = _OnPlatform(self.component, Ecp5Cells())
-        inner: Any = self.component
-        wiring.connect(m, wiring.flipped(self), inner)
-        return m
-
-
-class _OnPlatform(Elaboratable):
-    def __init__(self, component: wiring.Component, platform: Any):
-        self.component = component
-        self.platform = platform
-
-    def elaborate(self, platform) -> Fragment:
-        return Fragment.get(self.component, self.platform)
-
-
-def has_ccu2c(platform: Any) -> bool:
-    """Whether vendor cells of ECP5 are to be emitted."""
-    return str(getattr(platform, "device", "")).startswith("LFE5U")
+__all__ = ["add_cells"]
 
 
 def add_cells(m: Module, name: str, adders: Sequence[Adder]) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Value
 
 from evenstep.gateware.counters.adders import Adder, add_separately
-from evenstep.gateware.counters.ccu2c import add_cells, has_ccu2c
+from evenstep.gateware.counters.ccu2c import add_cells
 from evenstep.gateware.counters.counter import Counter
+from evenstep.gateware.counters.form import has_cells
 from evenstep.gateware.counters.pipeline import Given, add_plan
 from evenstep.gateware.counters.plan import Plan
 from evenstep.gateware.counters.plans import create_chain_plan
@@ -78,4 +79,4 @@ def chain_inputs(
 
 def add_chains(platform: Any) -> Callable[[Module, str, Sequence[Adder]], None]:
     """What makes the adders of a chain on a platform."""
-    return add_cells if has_ccu2c(platform) else add_separately
+    return add_cells if has_cells(platform, "ecp5") else add_separately

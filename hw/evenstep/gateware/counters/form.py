@@ -14,7 +14,7 @@ from evenstep.checks import check_choice
 __all__ = ["CellForm", "FamilyCells", "has_cells"]
 
 #: What the names of a family's devices begin with.
-_DEVICES = {"ecp5": "LFE5U", "ice40": "iCE40", "xilinx7": "xc7"}
+_DEVICES = {"ecp5": ("LFE5U",), "ice40": ("iCE40",), "xilinx7": ("xc7",), "gowin": ("GW1N", "GW2A")}
 
 
 class FamilyCells:
@@ -23,11 +23,11 @@ class FamilyCells:
     Parameters
     ----------
     family : str
-        ``"ecp5"``, ``"ice40"`` or ``"xilinx7"``.
+        ``"ecp5"``, ``"ice40"``, ``"xilinx7"`` or ``"gowin"``.
     """
 
     def __init__(self, family: str):
-        self.device = _DEVICES[check_choice("Family of cells", family, tuple(_DEVICES))]
+        self.device = _DEVICES[check_choice("Family of cells", family, tuple(_DEVICES))][0]
 
 
 class CellForm(wiring.Component):
@@ -57,4 +57,6 @@ class _OnPlatform(Elaboratable):
 
 def has_cells(platform: Any, family: str) -> bool:
     """Whether vendor cells of a family are to be emitted."""
-    return str(getattr(platform, "device", "")).startswith(_DEVICES[family])
+    # Gowin's platforms of Amaranth call it their family.
+    device = getattr(platform, "device", None) or getattr(platform, "family", None)
+    return str(device).startswith(_DEVICES[family])

@@ -37,7 +37,7 @@ class Segment:
     carry : Operand or None
         What goes into the carry of the first position.
     positions : tuple of tuple of Operand
-        One or two operands each (none: it only takes the carry).
+        One or two operands each (none: it only takes the carry); in a plan for LUTs of six inputs more, see `lut6`.
     output : int
         Number of its first sum bit; the others, and the spilled carry as the last one, follow.
     spills : bool

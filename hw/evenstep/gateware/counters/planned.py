@@ -33,7 +33,7 @@ class PlannedCounter(Counter):
 
     @property
     def max_latency(self) -> int:
-        return self.plan.plan.stages + 1
+        return self.plan.stages + 1
 
     def elaborate(self, platform):
         m = Module()

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
+from evenstep.gateware.counters.alu import ALU
+from evenstep.gateware.counters.compression_planner import create_compression_plan
+from evenstep.gateware.counters.lut6 import LUT6
 from evenstep.gateware.counters.plan import Plan
 from evenstep.gateware.counters.planner import create_plan
 from evenstep.gateware.counters.trees import Term, create_tree_plan
 
-__all__ = ["AdderBit", "AdderPlan", "create_adder_plan", "create_chain_plan"]
+__all__ = ["AdderBit", "AdderPlan", "create_adder_plan", "create_alu_plan", "create_chain_plan", "create_lut6_plan"]
 
 #: A bit of an adder plan: the activation bits and weight bits that make it, by lane and bit, and how.
 AdderBit = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...], str]
@@ -18,9 +21,24 @@ AdderBit = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...], str]
 @lru_cache(maxsize=64)
 def create_chain_plan(lanes: int, weight_bits: int, act_bits: int, accumulator_bits: int = 0) -> Plan:
     """Plan of a counter's partial products, which are given by lane, activation bit and weight bit."""
+    return create_plan(_product_weights(lanes, weight_bits, act_bits), accumulator_bits=accumulator_bits)
+
+
+@lru_cache(maxsize=64)
+def create_lut6_plan(lanes: int, weight_bits: int, act_bits: int) -> Plan:
+    """The same for 7-series."""
+    return create_compression_plan(_product_weights(lanes, weight_bits, act_bits), LUT6)
+
+
+@lru_cache(maxsize=64)
+def create_alu_plan(lanes: int, weight_bits: int, act_bits: int) -> Plan:
+    """The same for Gowin."""
+    return create_compression_plan(_product_weights(lanes, weight_bits, act_bits), ALU)
+
+
+def _product_weights(lanes: int, weight_bits: int, act_bits: int) -> tuple[int, ...]:
     products = product(range(lanes), range(act_bits), range(weight_bits))
-    inputs = tuple(act_bit + weight_bit for _, act_bit, weight_bit in products)
-    return create_plan(inputs, accumulator_bits=accumulator_bits)
+    return tuple(act_bit + weight_bit for _, act_bit, weight_bit in products)
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,11 @@ class AdderPlan:
     plan: Plan
 
     @property
+    def stages(self) -> int:
+        """As those of `Plan`."""
+        return self.plan.stages
+
+    @property
     def cells(self) -> int:
         """LUTs, with those that carries start at."""
         return len(self.bits) + sum(segment.outputs for segment in self.plan.segments)
@@ -51,7 +74,7 @@ def create_adder_plan(lanes: int, weight_bits: int, act_bits: int) -> AdderPlan:
     """The smallest of some plans, that differ in how many lanes have products that go into carries."""
     tried = range(0, lanes // 2 + 1, max(1, lanes // 32))
     made = (_create_adder_plan(lanes, weight_bits, act_bits, alone) for alone in tried)
-    return min(made, key=lambda one: (one.cells, one.plan.stages))
+    return min(made, key=lambda one: (one.cells, one.stages))
 
 
 def _create_adder_plan(lanes: int, weight_bits: int, act_bits: int, alone: int) -> AdderPlan:

@@ -63,8 +63,27 @@ def random_network(
     """A random network, which may or may not fit the engine of `geometry`.
 
     `layers` of them, and on engines for convolutions one more, behind pictures of at most `size` x `size` pixels. On
-    engines that keep wide numbers most have shortcuts, and about twice as many layers.
+    engines that keep wide numbers most have shortcuts, and about twice as many layers. For those that requantize,
+    thresholds have even distances.
     """
+    network = _random_network(geometry, rng, layers, size)
+    return _evened(network) if geometry.threshold_style == "requantize" else network
+
+
+def _evened(network: Network) -> Network:
+    """`network` with thresholds from the same first to the same last, in even steps but for rounding."""
+    evened = []
+    for layer in network.layers:
+        if isinstance(layer, Dense | Conv | MultiThreshold) and layer.thresholds is not None:
+            values, steps = layer.thresholds.values, np.arange(layer.thresholds.values.shape[1])
+            spans = values[:, -1:] - values[:, :1]
+            even = values[:, :1] + steps * spans // max(1, steps[-1])
+            layer = replace(layer, thresholds=Thresholds(even, layer.thresholds.flips))
+        evened.append(layer)
+    return replace(network, layers=tuple(evened))
+
+
+def _random_network(geometry: Geometry, rng: np.random.Generator, layers: int, size: int) -> Network:
     if geometry.wide_depth and rng.random() < _RESIDUAL:
         return random_residual_network(
             geometry,

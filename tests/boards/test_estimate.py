@@ -43,6 +43,7 @@ NARROW = Geometry(accumulator_bits=8, constant_depth=128)
         ("threshold", Geometry(output_bits=3)),
         ("threshold", Geometry(threshold_style="search", rows=2)),
         ("threshold", Geometry(threshold_style="serial")),
+        ("threshold", Geometry(threshold_style="requantize", output_bits=4, rows=2)),
     ],
     ids=[
         "array-sums",
@@ -56,6 +57,7 @@ NARROW = Geometry(accumulator_bits=8, constant_depth=128)
         "threshold-bank",
         "threshold-search",
         "threshold-serial",
+        "threshold-requantize",
     ],
 )
 def test_area_is_within_a_quarter(block: str, geometry: Geometry, tmp_path: Path) -> None:
@@ -65,6 +67,7 @@ def test_area_is_within_a_quarter(block: str, geometry: Geometry, tmp_path: Path
     family = "ecp5" if block == "threshold" else "ice40"
     synthesis = synthesize_verilog(tmp_path / manifest.verilog, top=manifest.module, family=family, folder=tmp_path)
     luts, flip_flops = synthesis.luts, synthesis.flip_flops
+    assert block != "threshold" or synthesis.dsps == geometry.rows * (geometry.threshold_style == "requantize")
     if block == "combine":
         # Memories are left out, but this block has one inside.
         constants = WordMemory(width=32 * geometry.constant_words, depth=geometry.constant_depth)

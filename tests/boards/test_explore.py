@@ -136,6 +136,10 @@ def test_room_grows() -> None:
     search = g.replace(threshold_style="search")
     more = [memory_room(one.replace(rows=4), place).blocks - memory_room(one, place).blocks for one in (g, search)]
     assert more[1] > more[0]
+    # Two words of a channel, which all rows share, in place of 15 thresholds.
+    requantize = g.replace(threshold_style="requantize", rows=4)
+    assert memory_room(requantize.replace(output_bits=4), place) == memory_room(requantize, place)
+    assert memory_room(requantize, place).blocks < memory_room(search.replace(output_bits=4), place).blocks
 
 
 def test_points(here: list[Any], tmp_path: Path) -> None:
@@ -171,6 +175,18 @@ def test_never_twice(here: list[Any], tmp_path: Path) -> None:
         assert len(here) == len(set(here)) == 26 + 12
         explore(small_plan(pictures=("q", small_pictures())), store)
         assert len(here) == 26 + 12 + 2
+
+
+def test_multipliers_are_for_devices_that_have_some(here: list[Any], tmp_path: Path) -> None:
+    """And for networks whose thresholds are even, which a network of single thresholds is."""
+    sweep = replace(SMALL, threshold_style=("requantize",))
+    with Store(tmp_path / "results.jsonl") as store:
+        found = explore(small_plan(sweep=sweep), store)
+        assert not found.points and found.left_out["too few multipliers"].count == 2 * 12
+        found = explore(small_plan(sweep=sweep, place=PLACES["ecp5-25f"]), store)
+    assert {point.network for point in found.points} == {"one"} and len(found.points) == 12
+    refused = found.left_out["cannot run the network"]
+    assert refused.count == 12 and "that no multiplier gives" in refused.example
 
 
 def test_left_out(here: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,7 +457,7 @@ def test_refusals(files: Path) -> None:
         (["--device", "spartan"], "'spartan' is not one of 'ice40hx8k'"),
         (["--rows", "1,two"], "'two' is not a valid integer"),
         (["--rows", "0"], "Rows must be an integer from 1 to 64, not 0"),
-        (["--counter", "gowin"], "'gowin' is not one of"),
+        (["--counter", "magic"], "'magic' is not one of"),
         (["--counter", "ecp5"], "Counter on this device must be one of portable, ice40, not 'ecp5'"),
         (["--results", str(files / "nonsense.jsonl")], "nonsense.jsonl, line 1: must be a result"),
         (["--data", str(files / "bare.npz")], "bare.npz must have labels"),

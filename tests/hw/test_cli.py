@@ -46,6 +46,11 @@ def test_generate_then_estimate(tmp_path: Path) -> None:
         (["estimate", "missing.onnx"], "missing.onnx: No such file or directory"),
         (["estimate", "file"], "file"),
         (["estimate", str(network_path()), "--lanes", "2"], "--"),
+        (
+            ["estimate", str(network_path()), "--threshold-style", "requantize"],
+            "fc1 has thresholds in channel 0 that no multiplier gives, as they are uneven or too far apart: generate "
+            "it with --threshold-style bank, search or serial",
+        ),
         (["simulate", "missing.json"], "missing.json"),
         (["frobnicate"], "No such command 'frobnicate'."),
     ],

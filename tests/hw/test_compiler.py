@@ -133,6 +133,14 @@ def test_layout_round_trip() -> None:
         ({"program_depth": 16}, r"Program of the network need \d+ words, .*--program-depth \d+"),
         ({"act_depth": 8}, r"Activations of the network need \d+ words, .*--act-depth \d+"),
         ({"result_depth": 2}, r"Results of the network need 4 words, 2 more than .*--result-depth 4"),
+        (
+            {"threshold_style": "requantize"},
+            r"layer1 has thresholds in channel 0 that no multiplier gives, .* --threshold-style bank, search or serial",
+        ),
+        (
+            {"threshold_style": "requantize", "convolution": True, "rescale": True, "wide_depth": 64},
+            r"layer1 has thresholds in channel 0 that no multiplier gives, .* --threshold-style bank or search",
+        ),
         ({"max_passes": 2}, r"layer1 needs 4 passes, more than the engine's 2: .*--max-passes 4"),
     ],
 )

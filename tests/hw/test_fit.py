@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from click.testing import CliRunner
 from evenstep.compiler import compile_network
 from evenstep.estimate.fit import fit_area, fit_rate, sized_geometry
 from evenstep.estimate.fit_command import fit
+from evenstep.estimate.styles import pick_style
 from evenstep.generate.command import generate
-from evenstep.spec import Geometry
+from evenstep.qonnx import write_network
+from evenstep.spec import Dense, Encoding, Geometry, Network, Thresholds
 from evenstep_golden.sample import network_path, sample_network
 from evenstep_sim.networks import random_network
 
@@ -41,6 +44,43 @@ def test_area_is_kept_by_the_fastest() -> None:
     assert small.luts <= 6000 and large.luts <= 20_000
     assert small.memory_bits <= 2**20
     assert large.frames(CLOCK) > small.frames(CLOCK)
+
+
+def even_network() -> Network:
+    """A perceptron of 4-bit codes whose thresholds have even distances."""
+    rng = np.random.default_rng(4)
+    encoding = Encoding("odd-level", 2)
+    thresholds = Thresholds(rng.integers(-40, 40, (48, 1)) + 7 * np.arange(15), rng.random(48) < 0.5)
+    hidden = Dense("fc1", rng.integers(0, 4, (48, 64)), encoding, 4, thresholds)
+    return Network((hidden, Dense("fc2", rng.integers(0, 4, (10, 48)), encoding, 4)), name="even")
+
+
+def test_style_of_fewest_luts_is_picked(tmp_path: Path) -> None:
+    """A multiplier where all thresholds are even and blocks are free, one comparator where tiles are long anyway."""
+    even, base = even_network(), Geometry(act_bits=4, output_bits=4)
+
+    def fits(network: Network, *arguments: str) -> str:
+        write_network(network, tmp_path / "network.onnx")
+        options = [str(tmp_path / "network.onnx"), "--act-bits", "4", "--threshold-style", *arguments]
+        result = CliRunner().invoke(fit, options, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        found = re.search(r"--threshold-style (\w+)", result.output)
+        return found[1] if found else "bank"
+
+    assert fits(even, "auto", "--device", "ecp5-25f") == "requantize"
+    assert fits(even, "auto", "--device", "ice40up5k") == "search"
+    assert fits(even, "bank", "--device", "ecp5-25f") == "bank"
+    assert fits(even, "auto", "--frames", "1") == "serial"
+    uneven = Thresholds(np.sort(np.random.default_rng(5).integers(-50, 50, (48, 15)), axis=1))
+    first, *rest = even.layers
+    other = Network((replace(first, thresholds=uneven), *rest), name="uneven")
+    assert fits(other, "auto", "--device", "ecp5-25f") == "search"
+
+    assert pick_style(base, even).threshold_style == "requantize"
+    assert pick_style(base.replace(counter="ice40"), even).threshold_style == "search"
+    assert pick_style(base.replace(columns=1, lanes=8), even).threshold_style == "serial"
+    assert pick_style(base, other).threshold_style == "search"
+    assert [pick_style(base.replace(rows=8, output_bits=bits)).threshold_style for bits in (1, 4)] == ["bank", "search"]
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -66,7 +66,7 @@ def _threshold(**changes: Any) -> Any:
         (
             lambda: create_threshold_unit("guess", width=8, bits=2, channels=4),
             ValueError,
-            "Threshold style must be one of bank, search, serial, not 'guess'",
+            "Threshold style must be one of bank, search, serial, requantize, not 'guess'",
         ),
         (
             lambda: Combiner(Geometry(), channel_bits=4),

@@ -34,7 +34,9 @@ def test_latencies(parameters: dict[str, Any], latency: int, tile: int) -> None:
     assert tile_cycles(geometry) == tile
 
 
-@pytest.mark.parametrize(("style", "latency", "interval"), [("bank", 2, 1), ("search", 6, 1), ("serial", 6, 5)])
+@pytest.mark.parametrize(
+    ("style", "latency", "interval"), [("bank", 2, 1), ("search", 6, 1), ("serial", 6, 5), ("requantize", 5, 1)]
+)
 def test_threshold_styles(style: str, latency: int, interval: int) -> None:
     geometry = Geometry(threshold_style=style, output_bits=5)
     assert threshold_latency(geometry) == latency

@@ -23,7 +23,11 @@ from evenstep.spec import PRESETS, Geometry
         ({"weight_bits": 4, "max_weight_bits": 3}, ValueError, r"^Maximum weight bits must be .* from 4 to 16, not 3$"),
         ({"accumulator_bits": 32}, ValueError, r"^Accumulator bits must be an integer from 4 to 31, not 32$"),
         ({"accumulator_bits": 16.0}, TypeError, r"^Accumulator bits must be an integer from 4 to 31, not 16\.0$"),
-        ({"threshold_style": "tree"}, ValueError, r"^Threshold style must be one of bank, search, serial, not 'tree'$"),
+        (
+            {"threshold_style": "tree"},
+            ValueError,
+            r"^Threshold style must be one of bank, search, serial, requantize, not 'tree'$",
+        ),
         ({"counter": "magic"}, ValueError, r"^Counter must be one of .*, not 'magic'$"),
         ({"act_depth": 1}, ValueError, r"^Activation depth must be an integer from 2 to 1048576, not 1$"),
         ({"max_passes": 257}, ValueError, r"^Maximum passes must be an integer from 1 to 256, not 257$"),
@@ -49,7 +53,7 @@ from evenstep.spec import PRESETS, Geometry
         (
             {"convolution": True, "rescale": True, "wide_depth": 16, "threshold_style": "serial"},
             ValueError,
-            r"^Threshold style of an engine with wide numbers must be 'bank' or 'search', not 'serial'",
+            r"^Threshold style of an engine with wide numbers must be 'bank', 'search' or 'requantize', not 'serial'",
         ),
         ({"rows": 2, "neighbours": True}, ValueError, r"^Engines whose rows are neighbours must have --convolution"),
         (
@@ -160,5 +164,7 @@ def test_memory_bits() -> None:
     assert bits["weights"] == geometry.weight_depth * 4 * 8 * 3
     assert bits["activations"] == geometry.act_depth * 2 * 8 * 2
     assert bits["thresholds"] == geometry.threshold_depth * (7 * 21 + 1)
+    requantize = geometry.replace(threshold_style="requantize").memory_bits["thresholds"]
+    assert requantize == geometry.threshold_depth * (18 + 3 + 28 + 3)
     assert bits["results"] == geometry.result_depth * 2 * 21
     assert bits["program"] == geometry.program_depth * 32

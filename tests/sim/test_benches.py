@@ -46,7 +46,7 @@ _THRESHOLDS = [
         {"output_bits": 3, "threshold_depth": 5, "rows": 3},
         {"output_bits": 4, "threshold_depth": 100, "accumulator_bits": 4},
     )
-] + [{"threshold_style": style, "output_bits": 8, "threshold_depth": 7, "rows": 2} for style in ("search", "serial")]
+] + [{"threshold_style": style, "output_bits": 8, "threshold_depth": 7, "rows": 2} for style in THRESHOLD_STYLES[1:]]
 
 _DRAINS = [
     {},
@@ -116,7 +116,8 @@ _ENGINES = [
     {"columns": 4, "lanes": 8, "rows": 3, "weight_bits": 3, "act_bits": 1, "output_bits": 1, **_TINY},
     {"columns": 1, "lanes": 3, "weight_bits": 8, "act_bits": 3, "output_bits": 8, "threshold_style": "serial", **_TINY},
     {"columns": 3, "lanes": 4, "encoding": "symmetric", **_TINY},
-    {"columns": 2, "lanes": 6, "weight_bits": 4, "act_bits": 8, "output_bits": 3, "accumulator_bits": 28, **_TINY},
+    {"columns": 2, "lanes": 6, "weight_bits": 4, "act_bits": 8, "output_bits": 3, "accumulator_bits": 28, **_TINY}
+    | {"threshold_style": "requantize"},
 ]
 
 # Piecewise linear and plain layers mixed, in one digit and in several, combined and rescaled.

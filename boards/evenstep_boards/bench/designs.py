@@ -222,8 +222,8 @@ class ArrayDesign(Design):
 class ThresholdDesign(Design):
     """A threshold unit of 16 channels for sums of 16 bits, which a host can write and read.
 
-    Structures: the styles of threshold units; ``multiplier``, requantization without DSP blocks, and
-    ``multiplier-dsp``, with them.
+    Structures: the styles of threshold units, of which ``requantize`` uses DSP blocks where there are any;
+    ``multiplier``, plain requantization without DSP blocks, and ``multiplier-dsp``, with them.
     """
 
     bits: int
@@ -238,7 +238,7 @@ class ThresholdDesign(Design):
 
     @property
     def dsps(self) -> bool:
-        return self.structure == "multiplier-dsp"
+        return self.structure in ("requantize", "multiplier-dsp")
 
     @property
     def latency(self) -> int:

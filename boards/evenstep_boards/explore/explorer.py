@@ -163,6 +163,8 @@ class _Explorer:
             for array in self._plan.sweep.arrays(self._networks[network], tuple(named)):
                 if isinstance(array, str):
                     self._found.leave_out("cannot be generated", array)
+                elif array.threshold_style == "requantize" and array.rows > self._plan.place.device.multipliers:
+                    self._found.leave_out("too few multipliers", f"{_shape(array)}: one for each row")
                 elif self._is_too_large(least := self._luts(_smallest(array))[0]):
                     self._found.leave_out("too many LUTs", f"{_shape(array)}: at least {least:,}")
                 else:

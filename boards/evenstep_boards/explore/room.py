@@ -8,6 +8,7 @@ from evenstep.gateware.memory import HOST_BITS
 from evenstep.link.frame import MAX_FRAME
 from evenstep.spec import Geometry
 from evenstep.spec.join import KNEE_WORDS
+from evenstep.spec.requantize import BIAS_WORD_BITS, MULTIPLIER_BITS
 from evenstep_boards.spram import SPRAM_DEPTH
 
 __all__ = ["PLACES", "Place", "Room", "memory_room"]
@@ -124,12 +125,16 @@ def _memories(g: Geometry) -> Iterator[tuple[str, int, int, int]]:
         lanes, rest = divmod(width, HOST_BITS)
         yield name, HOST_BITS, depth, copies * lanes
         yield name, rest, depth, copies if rest else 0
-    yield "flips", 1, g.threshold_depth, 1
+    if g.threshold_style == "requantize":
+        yield "multipliers", MULTIPLIER_BITS + g.output_bits, g.threshold_depth, 1
+        yield "biases", BIAS_WORD_BITS, g.threshold_depth, 1
+    else:
+        yield "flips", 1, g.threshold_depth, 1
     if g.threshold_style == "bank":
         yield "thresholds", g.result_bits, g.threshold_depth, 2**g.output_bits - 1
     elif g.threshold_style == "serial":
         yield "thresholds", g.result_bits, g.threshold_depth << g.output_bits, g.rows
-    else:  # each row reads a place of its own
+    elif g.threshold_style == "search":  # each row reads a place of its own
         for level in range(g.output_bits):
             yield "thresholds", g.result_bits, g.threshold_depth << level, g.rows
     yield "passes", _PASS_BITS, max(2, g.max_passes), 1

@@ -19,6 +19,7 @@ from evenstep.compiler.padding import Padding
 from evenstep.compiler.places import code_layouts, count_outputs, place_codes, place_wide
 from evenstep.compiler.program import CompiledLayer, Placement, Program, Result, WidePlacement
 from evenstep.compiler.stream import MEMORY_LATENCY, Part, keep_weights, least_weight_depth, stream_weights
+from evenstep.compiler.thresholds import threshold_words
 from evenstep.compiler.weights import lane_weights
 from evenstep.gateware.timing import threshold_interval
 from evenstep.link.protocol import Region
@@ -255,7 +256,7 @@ class _Compiler:
             knees = knee_words(operation.bend, self._types[operation.bend_source])
             self._knees += knees + knees[-1:] * (outputs - len(knees))
         if operation.thresholds is not None:
-            self._thresholds += _threshold_words(operation, outputs, self._geometry)
+            self._thresholds += threshold_words(operation, outputs, self._geometry)
             self._channels += outputs
         elif operation.kept is None:
             self._results += outputs
@@ -379,13 +380,3 @@ class _Compiler:
             layers.insert(0, CompiledLayer(one.name, descriptors, cycles, kept, joined))
             later += one.writes
         return Program(self._network, g, tuple(layers), images, self._places[INPUT], needs, external, memory_base)
-
-
-def _threshold_words(operation: Operation, outputs: int, g: Geometry) -> list[int]:
-    assert operation.thresholds is not None
-    low, high = operation.limits
-    wide = operation.thresholds.widened(g.output_bits, low, high)
-    rows = np.concatenate([wide.values, wide.flips[:, None].astype(np.int64)], axis=1)
-    # Outputs that nobody reads give 0, whatever they add up: any number reaches the smallest, and the code is flipped.
-    nobody = [[-(2 ** (g.result_bits - 1))] * (2**g.output_bits - 1) + [1]] * (outputs - len(rows))
-    return [int(value) & 0xFFFFFFFF for row in (*rows.tolist(), *nobody) for value in row]

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from evenstep.estimate.array import array_flip_flops, array_luts, default_family
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
+from evenstep.spec.requantize import VALUE_BITS
 
 __all__ = ["AreaEstimate", "estimate_area"]
+
+#: Families with multiplier blocks that synthesis uses of itself.
+_WITH_MULTIPLIERS = ("ecp5",)
 
 
 @dataclass(frozen=True)
@@ -15,9 +19,10 @@ class AreaEstimate:
 
     For the array see `evenstep.estimate.array`, which comes within 5 % of placed ones; one with breakpoints is a first
     figure: every full adder, multiplexer bit and group of four inputs is a LUT4, as for iCE40.
-    Multipliers of combiner and joiner are counted as LUTs too, as a part without DSP blocks has them. The other parts
-    are small; their constants are those of one synthesis for iCE40 and ECP5, between which they lie. The tests hold
-    every part against synthesis.
+    Multipliers of combiner and joiner are counted as LUTs too, as a part without DSP blocks has them; that of
+    thresholds, which is there to use a block, is none where the family has any. The other parts are small; their
+    constants are those of one synthesis for iCE40 and ECP5, between which they lie. The tests hold every part against
+    synthesis.
 
     Parameters
     ----------
@@ -51,13 +56,14 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
         )
     accumulator, total = g.accumulator_bits, g.sum_bits
     array = _piecewise_array(g) if g.breakpoints else (array_luts(g, family or default_family(g)), array_flip_flops(g))
+    thresholds = _thresholds(g, family or default_family(g))
     packed = g.rows * g.lanes * g.output_bits
     # The other sums go through the drain beside the first, and the number of the channel's constants with them.
     outer = 2 * (g.rows * (g.lane.sums - 1) * accumulator + (g.constant_depth - 1).bit_length()) if g.combines else 0
     luts = {
         "array": array[0],
         "drain": g.rows * (2 * g.zero_bits * accumulator + total + 18) + 55,
-        "thresholds": _thresholds(g)[0],
+        "thresholds": thresholds[0],
         "packer": 15 * packed // 4 + 45,
         "sequencer": 470,
         "link": 1040,
@@ -65,7 +71,7 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
     flip_flops = {
         "array": array[1],
         "drain": g.rows * 3 * total + 35 + outer,
-        "thresholds": _thresholds(g)[1],
+        "thresholds": thresholds[1],
         "packer": 2 * packed + 25,
         "sequencer": 240,
         "link": 415,
@@ -148,12 +154,18 @@ def _column_luts(g: Geometry) -> int:
     return g.lanes * lane.breakpoints * (lane.weight_bits + (lane.breakpoints > 1))
 
 
-def _thresholds(g: Geometry) -> tuple[int, int]:
+def _thresholds(g: Geometry, family: str) -> tuple[int, int]:
     """LUTs and flip-flops: comparators, what chooses among memories for the host, and values that are held."""
     bits, result = g.output_bits, g.result_bits
     held = g.rows * (result + bits) + 8
     if g.threshold_style == "bank":
         return g.rows * (2**bits - 1) * result + 2**bits * result + 20, held
+    if g.threshold_style == "requantize":
+        # What saturates is none where values are as narrow as a multiplier takes them.
+        width = min(result, VALUE_BITS)
+        product = 0 if family in _WITH_MULTIPLIERS else _product_luts(width, width + FACTOR_BITS)
+        luts = product + 44 + 8 * bits + 22 * (result > width)
+        return g.rows * luts + 60, g.rows * (result + 2 * width + 34 + bits) + 73 + 3 * bits
     if g.threshold_style == "search":
         return g.rows * bits * (result + 4) + bits * result + 20, bits * held
     return g.rows * (result + 6 * bits) + 45, held + 9

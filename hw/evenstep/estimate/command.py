@@ -10,8 +10,9 @@ from evenstep.compiler import Placement, Program, WidePlacement, compile_network
 from evenstep.compiler.stream import MEMORY_LATENCY
 from evenstep.estimate.area import estimate_area
 from evenstep.estimate.array import FAMILIES, default_family
+from evenstep.estimate.styles import pick_style
 from evenstep.gateware.core import host_words
-from evenstep.generate.options import geometry_options
+from evenstep.generate.options import network_geometry_options
 from evenstep.link.protocol import Region
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry
@@ -22,14 +23,18 @@ __all__ = ["estimate"]
 @click.command()
 @click.argument("network", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @click.option("--family", type=click.Choice(list(FAMILIES)), help="FPGA family.  [default: the counter's, or ecp5]")
-@geometry_options
-def estimate(network: Path | None, family: str | None, geometry: Geometry) -> None:
+@network_geometry_options
+def estimate(network: Path | None, family: str | None, geometry: Geometry, auto_style: bool) -> None:
     """Print memory and area of an engine and, for a NETWORK file, its exact cycles.
 
     Area is an estimate: of an array within 5 % of what nextpnr places, but with breakpoints; of other parts a first
     figure.
     """
     console = Console()
+    read = None if network is None else read_network(network)
+    if auto_style:
+        geometry = pick_style(geometry, read, family=family)
+        console.print(f"Threshold style: {geometry.threshold_style}")
     console.print(_memory_table(geometry))
     if geometry.breakpoints and geometry.counter != "portable":
         console.print(
@@ -38,8 +43,8 @@ def estimate(network: Path | None, family: str | None, geometry: Geometry) -> No
         )
     else:
         console.print(_area_table(geometry, family))
-    if network is not None:
-        program = compile_network(read_network(network), geometry)
+    if read is not None:
+        program = compile_network(read, geometry)
         console.print(_cycle_table(program))
         console.print(_fill_table(program))
         exactly = f"with an external memory of {MEMORY_LATENCY} cycles" if program.external else "exactly"

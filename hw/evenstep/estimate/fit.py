@@ -1,15 +1,17 @@
 """Fitting: the engine that a network needs, for a rate of frames or within an area."""
 
+import contextlib
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evenstep.checks import check_int
 from evenstep.compiler import Program, compile_network
 from evenstep.compiler.operations import engine_operations
 from evenstep.estimate.area import estimate_area
-from evenstep.spec import Dense, Geometry, Network
+from evenstep.spec import THRESHOLD_STYLES, Dense, Geometry, Network
 
-__all__ = ["Fit", "fit_area", "fit_rate", "sized_geometry"]
+__all__ = ["Fit", "fit_area", "fit_rate", "sized_geometry", "usable_styles"]
 
 _ROWS = (1, 2, 4, 8, 16)
 _COLUMNS = (1, 2, 4, 8, 16, 32)
@@ -72,7 +74,9 @@ def sized_geometry(network: Network, base: Geometry) -> Fit:
 
 def _equipped(network: Network, base: Geometry) -> Geometry:
     """`base` with the parts that operations of `network` take."""
-    operations, *_ = engine_operations(network, base.replace(convolution=True, rescale=True, wide_depth=_MOST_WIDE))
+    # With any style: not all are there with wide numbers, of which it is not known yet whether there are any.
+    able = base.replace(convolution=True, rescale=True, wide_depth=_MOST_WIDE, threshold_style=THRESHOLD_STYLES[0])
+    operations, *_ = engine_operations(network, able)
     wide = base.wide_depth > 0 or any(one.kept is not None or one.bend is not None for one in operations)
     return base.replace(
         convolution=base.convolution or wide or any(not isinstance(one.layer, Dense) for one in operations),
@@ -81,18 +85,32 @@ def _equipped(network: Network, base: Geometry) -> Geometry:
     )
 
 
-def _candidates(network: Network, base: Geometry) -> list[Geometry]:
-    """Arrays of every size, the smallest by area first."""
+def usable_styles(network: Network, base: Geometry, *, multipliers: int | None = None) -> tuple[str, ...]:
+    """Threshold styles that an engine can have to run a network, on a device of so many multiplier blocks."""
+    usable = []
+    for style in THRESHOLD_STYLES:
+        # Each row takes one.
+        if style == "requantize" and multipliers is not None and multipliers < _ROWS[-1]:
+            continue
+        with contextlib.suppress(ValueError):
+            sized_geometry(network, base.replace(threshold_style=style))
+            usable.append(style)
+    return tuple(usable)
+
+
+def _candidates(network: Network, base: Geometry, styles: Sequence[str]) -> list[Geometry]:
+    """Arrays of every size and style, the smallest by area first."""
     base = _equipped(network, base)
     arrays = [
-        base.replace(rows=rows, columns=columns, lanes=lanes)
+        base.replace(rows=rows, columns=columns, lanes=lanes, threshold_style=style)
         for rows, columns, lanes in itertools.product(_ROWS, _COLUMNS, _LANES)
+        for style in styles or (base.threshold_style,)
         if lanes >= base.output_digits and not (base.neighbours and rows == 1)
     ]
     return sorted(arrays, key=lambda one: (sum(estimate_area(one).luts.values()), one.rows))
 
 
-def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int) -> Fit:
+def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int, styles: Sequence[str] = ()) -> Fit:
     """The smallest engine, by estimated area, that makes so many frames a second.
 
     Parameters
@@ -103,6 +121,8 @@ def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int) ->
         Precision, encoding and style; R, C, K and depths are chosen.
     frames, clock_hz : int
         Frames a second, and its clock.
+    styles : sequence of str
+        Threshold styles to choose among, all `usable_styles`; none: that of `base`.
 
     Raises
     ------
@@ -111,7 +131,7 @@ def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int) ->
     """
     check_int("Frames a second", frames, 1)
     check_int("Clock", clock_hz, 1)
-    for array in _candidates(network, base):
+    for array in _candidates(network, base, styles):
         # Not even with every lane in use: needs no compiling to be seen.
         if array.rows * array.columns * array.lanes * clock_hz < network.macs * frames:
             continue
@@ -124,7 +144,9 @@ def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int) ->
     )
 
 
-def fit_area(network: Network, base: Geometry, *, luts: int, memory_bits: int, clock_hz: int) -> Fit:
+def fit_area(
+    network: Network, base: Geometry, *, luts: int, memory_bits: int, clock_hz: int, styles: Sequence[str] = ()
+) -> Fit:
     """The engine that makes most frames a second of those with at most so many LUTs and bits of memory.
 
     Parameters as those of `fit_rate`. Of equally fast ones the smallest is taken.
@@ -138,7 +160,7 @@ def fit_area(network: Network, base: Geometry, *, luts: int, memory_bits: int, c
     check_int("Memory bits", memory_bits, 1)
     best: Fit | None = None
     # The largest first: what has fewer lanes than the best keeps busy cannot be better.
-    for array in reversed(_candidates(network, base)):
+    for array in reversed(_candidates(network, base, styles)):
         if sum(estimate_area(array).luts.values()) > luts:
             continue
         most = array.rows * array.columns * array.lanes * clock_hz / network.macs

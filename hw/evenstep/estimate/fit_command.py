@@ -6,8 +6,8 @@ import click
 from rich.console import Console
 
 from evenstep.estimate.devices import DEVICES
-from evenstep.estimate.fit import fit_area, fit_rate
-from evenstep.generate.options import generate_command, geometry_options
+from evenstep.estimate.fit import fit_area, fit_rate, usable_styles
+from evenstep.generate.options import generate_command, network_geometry_options
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry
 
@@ -21,7 +21,7 @@ __all__ = ["fit"]
 @click.option("--luts", type=int, help="LUTs, memories left out: the fastest engine that has no more.")
 @click.option("--memory", type=int, default=3744, show_default=True, help="With --luts: Kbit of memory, at most.")
 @click.option("--device", type=click.Choice(list(DEVICES)), help="Instead of --luts and --memory: those of an FPGA.")
-@geometry_options
+@network_geometry_options
 def fit(
     network: Path,
     clock: float,
@@ -30,10 +30,12 @@ def fit(
     memory: int,
     device: str | None,
     geometry: Geometry,
+    auto_style: bool,
 ) -> None:
     """Choose an engine for a NETWORK file: R, C, K, and every depth.
 
-    The other options of `evenstep generate` are taken as they are given. Cycles are exact, LUTs are estimated; the
+    The other options of `evenstep generate` are taken as they are given; with --threshold-style auto, styles are tried
+    like sizes, those that can run the network. Cycles are exact, LUTs are estimated; the
     command that generates the engine is printed. The default memory is that of an ECP5-85F's block RAMs. Of a device,
     nine LUTs of ten are taken, as routing needs some air.
     """
@@ -47,11 +49,14 @@ def fit(
     clock_hz = round(clock * 1e6)
     console = Console()
     with console.status("Trying engines, the smallest first" if frames else "Trying engines, the largest first"):
+        multipliers = None if device is None else DEVICES[device].multipliers
+        styles = usable_styles(read, geometry, multipliers=multipliers) if auto_style else ()
         if frames is not None:
-            found = fit_rate(read, geometry, frames=frames, clock_hz=clock_hz)
+            found = fit_rate(read, geometry, frames=frames, clock_hz=clock_hz, styles=styles)
         else:
             assert luts is not None
-            found = fit_area(read, geometry, luts=luts, memory_bits=memory * 1024, clock_hz=clock_hz)
+            memory_bits = memory * 1024
+            found = fit_area(read, geometry, luts=luts, memory_bits=memory_bits, clock_hz=clock_hz, styles=styles)
     g = found.geometry
     console.print(
         f"{g.rows} x {g.columns} x {g.lanes} lanes: {found.program.cycles:,} cycles for {g.batch} frames, "

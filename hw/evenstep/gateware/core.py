@@ -46,7 +46,7 @@ def host_words(geometry: Geometry) -> dict[Region, int]:
     return {
         Region.PROGRAM: words(32, g.program_depth),
         Region.WEIGHTS: words(g.weight_word_bits, g.weight_depth),
-        Region.THRESHOLDS: g.threshold_depth * 2**g.output_bits,
+        Region.THRESHOLDS: g.threshold_depth * g.threshold_words,
         Region.ACTIVATIONS: words(g.act_word_bits, g.act_depth, g.rows),
         Region.RESULTS: words(g.result_bits, g.result_depth, g.rows),
         **({Region.CONSTANTS: words(32 * g.constant_words, g.constant_depth)} if g.combines else {}),

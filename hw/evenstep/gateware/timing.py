@@ -50,7 +50,7 @@ def tile_cycles(geometry: Geometry) -> int:
 
 def threshold_latency(geometry: Geometry) -> int:
     """Cycles from values, at the threshold unit's input, to their codes."""
-    return 2 if geometry.threshold_style == "bank" else geometry.output_bits + 1
+    return {"bank": 2, "requantize": 5}.get(geometry.threshold_style, geometry.output_bits + 1)
 
 
 def threshold_interval(geometry: Geometry) -> int:

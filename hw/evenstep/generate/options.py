@@ -8,12 +8,15 @@ from typing import Any
 
 import click
 
+from evenstep.estimate.styles import pick_style
 from evenstep.spec import COUNTERS, PIECEWISE_STYLES, PRESETS, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Geometry
 
-__all__ = ["generate_command", "geometry_options"]
+__all__ = ["generate_command", "geometry_options", "network_geometry_options"]
+
+_AUTO = "auto"
 
 _CHOICES = {
-    "threshold_style": THRESHOLD_STYLES,
+    "threshold_style": (*THRESHOLD_STYLES, _AUTO),
     "counter": COUNTERS,
     "encoding": WEIGHT_ENCODINGS,
     "piecewise": PIECEWISE_STYLES,
@@ -36,7 +39,8 @@ _HELP = {
     "wide_bits": "Width of the wide numbers, 8 to 32.",
     "port_bits": "Width of the port that weights stream from, for networks of many; 0: none.",
     "accumulator_bits": "Width of the dot products.",
-    "threshold_style": "Comparators: all at once, a binary search, or one that takes a cycle for each bit.",
+    "threshold_style": "Comparators, all at once, a binary search, or one that takes a cycle for each bit; or a "
+    "multiplier, for even thresholds; or what takes fewest LUTs at the same rate.",
     "counter": "Structure that counts ones.",
     "program_depth": "32-bit words of the program memory.",
     "weight_depth": "Words of C x K x W bits of the weight memory.",
@@ -53,16 +57,29 @@ def geometry_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` an option for every parameter of `Geometry`, and a `geometry` in their place.
 
     Options start from a preset. Output codes are as wide as activations unless said otherwise, since the next layer
-    takes them.
+    takes them. With ``--threshold-style auto`` it is one that takes any network's thresholds.
     """
+    return _with_options(command, lambda geometry, auto: {"geometry": pick_style(geometry) if auto else geometry})
 
+
+def network_geometry_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `geometry_options`, of a command that chooses the style for a network if `auto_style` says that it is to."""
+    return _with_options(command, lambda geometry, auto: {"geometry": geometry, "auto_style": auto})
+
+
+def _with_options(
+    command: Callable[..., Any], arguments: Callable[[Geometry, bool], dict[str, Any]]
+) -> Callable[..., Any]:
     @wraps(command)
     def with_geometry(*, preset: str, **values: Any) -> Any:
         given = {name: values.pop(name) for name in _HELP}
         changes = {name: value for name, value in given.items() if value is not None}
+        auto = changes.get("threshold_style") == _AUTO
+        if auto:
+            del changes["threshold_style"]
         if "act_bits" in changes:
             changes.setdefault("output_bits", changes["act_bits"])
-        return command(geometry=PRESETS[preset].replace(**changes), **values)
+        return command(**arguments(PRESETS[preset].replace(**changes), auto), **values)
 
     assert {field.name for field in fields(Geometry)} == set(_HELP)
     decorated = with_geometry

@@ -14,10 +14,11 @@ from evenstep.spec.encoding import ENCODINGS
 from evenstep.spec.join import KNEE_WORDS
 from evenstep.spec.lane import LaneFormat
 from evenstep.spec.port import check_data_bits
+from evenstep.spec.requantize import BIAS_WORD_BITS, MULTIPLIER_BITS, REQUANTIZE_WORDS
 
 __all__ = ["COUNTERS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
 
-THRESHOLD_STYLES = ("bank", "search", "serial")
+THRESHOLD_STYLES = ("bank", "search", "serial", "requantize")
 COUNTERS = ("portable", "ecp5", "ice40", "xilinx7", "gowin")
 #: Widest accumulators: host words of 32 bits carry a sum, with its sign.
 MAX_ACCUMULATOR_BITS = 31
@@ -73,7 +74,8 @@ class Geometry:
         are combined.
     threshold_style : str
         ``"bank"``: 2**N - 1 comparators; ``"search"``: N comparators, one after the other; ``"serial"``: one, which
-        takes N cycles for a value, and so makes tiles last as long. Not where there are wide numbers.
+        takes N cycles for a value, and so makes tiles last as long. Not where there are wide numbers. ``"requantize"``:
+        a multiplier for each row, for thresholds of even distance; see `evenstep.spec.requantize`.
     counter : str
         Structure that counts ones, one of `COUNTERS`. ``"portable"``: plain adders; ``"ecp5"``,
         ``"ice40"``, ``"xilinx7"`` and ``"gowin"``: planned carry chains, for these families.
@@ -163,8 +165,8 @@ class Geometry:
             )
         if self.wide_depth and self.threshold_style == "serial":
             raise ValueError(
-                "Threshold style of an engine with wide numbers must be 'bank' or 'search', not 'serial': scans give "
-                "one number a cycle"
+                "Threshold style of an engine with wide numbers must be 'bank', 'search' or 'requantize', not "
+                "'serial': scans give one number a cycle"
             )
         if self.neighbours and not self.convolution:
             raise ValueError("Engines whose rows are neighbours must have --convolution, as they share pictures")
@@ -205,6 +207,11 @@ class Geometry:
     def encoding_kinds(self) -> tuple[str, ...]:
         """Kinds of weight encodings that can run."""
         return ENCODINGS if self.encoding == "any" else (self.encoding,)
+
+    @property
+    def threshold_words(self) -> int:
+        """Host words of a channel's thresholds: each, and the flip; or what requantizes instead."""
+        return REQUANTIZE_WORDS if self.threshold_style == "requantize" else 2**self.output_bits
 
     @property
     def output_digits(self) -> int:
@@ -248,10 +255,13 @@ class Geometry:
     @property
     def memory_bits(self) -> dict[str, int]:
         """Bits of each memory."""
+        thresholds = (2**self.output_bits - 1) * self.result_bits + 1
+        if self.threshold_style == "requantize":
+            thresholds = MULTIPLIER_BITS + self.output_bits + BIAS_WORD_BITS
         return {
             "program": self.program_depth * 32,
             "weights": self.weight_depth * self.weight_word_bits,
-            "thresholds": self.threshold_depth * ((2**self.output_bits - 1) * self.result_bits + 1),
+            "thresholds": self.threshold_depth * thresholds,
             "activations": self.act_depth * self.rows * self.act_word_bits,
             "results": self.result_depth * self.rows * self.result_bits,
             **({"constants": self.constant_depth * self.constant_words * 32} if self.combines else {}),

@@ -3,8 +3,10 @@
 import cocotb
 import numpy as np
 
+from evenstep.compiler.thresholds import channel_words
 from evenstep.gateware.timing import threshold_interval
 from evenstep.spec import Thresholds
+from evenstep.spec.requantize import BIAS_WORD_BITS, MULTIPLIER_BITS
 from evenstep_sim.bench import Bench, pack
 
 _TESTED_CHANNELS = 12
@@ -23,11 +25,19 @@ class _ThresholdBench(Bench):
     async def load(self) -> None:
         """Choose channels and thresholds of every kind, write them, and read them back."""
         g = self.geometry
-        low, high = self.value_range
         count = min(_TESTED_CHANNELS, g.threshold_depth)
         others = self.rng.permutation(np.arange(1, g.threshold_depth - 1))[: count - 2]
         self.channels = np.array([0, g.threshold_depth - 1, *others])
-        levels = 2**g.output_bits - 1
+        draw = self._even if g.threshold_style == "requantize" else self._uneven
+        self.thresholds = Thresholds(draw(count), self.rng.random(count) < 0.5)
+        for n in range(count):
+            await self.write_channel(n)
+        for n in range(count):
+            await self.read_channel(n)
+
+    def _uneven(self, count: int) -> np.ndarray:
+        """Thresholds of every kind, shape (count, levels)."""
+        (low, high), levels = self.value_range, 2**self.geometry.output_bits - 1
         # Spread over all values, close together, all equal, saturated below and above (never and always reached).
         kinds = [
             self.rng.integers(low, high, (count, levels), endpoint=True),
@@ -37,21 +47,38 @@ class _ThresholdBench(Bench):
             np.full((count, levels), low),
             np.full((count, levels), high),
         ]
-        kind = np.arange(count) % len(kinds)
-        values = np.sort(np.stack(kinds)[kind, np.arange(count)], axis=1)
-        self.thresholds = Thresholds(values, self.rng.random(count) < 0.5)
-        for n in range(count):
-            await self.write_channel(n)
-        for n in range(count):
-            await self.read_channel(n)
+        return np.sort(np.stack(kinds)[np.arange(count) % len(kinds), np.arange(count)], axis=1)
+
+    def _even(self, count: int) -> np.ndarray:
+        """Thresholds that can be requantized, of every distance: about 0, or beyond the values above or below."""
+        limit, levels = min(self.value_range[1], 2**16), 2**self.geometry.output_bits - 1
+        # Many thresholds need more precision than a multiplier has, where they are far apart.
+        steps = min(2 * limit / levels, 2**14 / levels**2) / 2 ** self.rng.uniform(0, 8, count)
+        steps[2::6] = 0
+        # More than three at once are too steep.
+        steps = np.maximum(steps, 0 if levels <= 3 else 0.3)
+        middles = self.rng.choice([-limit, 0, limit], count) / self.rng.uniform(1, 2, count)
+        middles[4::6], middles[5::6] = (2 * one for one in self.value_range)
+        values = middles[:, None] + steps[:, None] * (np.arange(levels) - levels // 2)
+        return np.ceil(values).astype(np.int64)
 
     def host_words(self, n: int) -> list[int]:
-        """Host words of tested channel `n`: its thresholds, sign extended, and its flip."""
-        return [int(value) & 0xFFFFFFFF for value in self.thresholds.values[n]] + [int(self.thresholds.flips[n])]
+        """Host words of tested channel `n`."""
+        low, high = self.value_range
+        words = channel_words(self.thresholds, n, low=low, high=high, geometry=self.geometry)
+        assert words is not None, f"Thresholds {self.thresholds.values[n]} must be those of a multiplier"
+        return words
+
+    def host_widths(self) -> list[int]:
+        """Bits that the unit keeps of each host word: how more are extended is no part of the contract."""
+        g = self.geometry
+        if g.threshold_style == "requantize":
+            return [MULTIPLIER_BITS + g.output_bits, BIAS_WORD_BITS]
+        return [g.result_bits] * (g.threshold_words - 1) + [1]
 
     async def write_channel(self, n: int) -> None:
         """Write tested channel `n` by the host's port."""
-        base = int(self.channels[n]) << self.geometry.output_bits
+        base = int(self.channels[n]) * self.geometry.threshold_words
         for index, word in enumerate(self.host_words(n)):
             self.set(host_address=base + index, host_write_enable=1, host_write_data=word)
             await self.tick()
@@ -59,13 +86,11 @@ class _ThresholdBench(Bench):
 
     async def read_channel(self, n: int) -> None:
         """Read tested channel `n` by the host's port and compare."""
-        base = int(self.channels[n]) << self.geometry.output_bits
-        for index, word in enumerate(self.host_words(n)):
+        base = int(self.channels[n]) * self.geometry.threshold_words
+        for index, (word, width) in enumerate(zip(self.host_words(n), self.host_widths(), strict=True)):
             self.set(host_address=base + index, host_read_enable=1)
             await self.tick()
             self.set(host_read_enable=0)
-            # A threshold is cut to the unit's width; how it is extended again is no part of the contract.
-            width = self.geometry.result_bits if index < 2**self.geometry.output_bits - 1 else 1
             mask = (1 << width) - 1
             got = int(self.dut.host_read_data.value) & mask
             channel = int(self.channels[n])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from evenstep.checks import check_choice
 from evenstep.gateware.thresholds.bank import ThresholdBank
+from evenstep.gateware.thresholds.requantize import RequantizeUnit
 from evenstep.gateware.thresholds.search import SearchThresholds
 from evenstep.gateware.thresholds.serial import SerialThresholds
 from evenstep.gateware.thresholds.unit import ThresholdUnit
@@ -24,5 +25,11 @@ def create_threshold_unit(
 ) -> ThresholdUnit:
     """Threshold unit of a style, one of `evenstep.spec.THRESHOLD_STYLES`; parameters as those of `ThresholdUnit`."""
     check_choice("Threshold style", style, THRESHOLD_STYLES)
-    kind = {"bank": ThresholdBank, "search": SearchThresholds, "serial": SerialThresholds}[style]
+    kinds: dict[str, type[ThresholdUnit]] = {
+        "bank": ThresholdBank,
+        "search": SearchThresholds,
+        "serial": SerialThresholds,
+        "requantize": RequantizeUnit,
+    }
+    kind = kinds[style]
     return kind(width=width, bits=bits, channels=channels, rows=rows, channel_bits=channel_bits, init=init)

@@ -1,7 +1,7 @@
-"""What threshold units share: comparators in place of multipliers, thresholds in a memory.
+"""What threshold units share: ports, and thresholds in a memory.
 
 All compute ``code = #{i : value >= T_i}``, complemented in channels that flip, from the same ports with the same
-results; they differ in area, latency and interval.
+results; they differ in area, latency and interval, and one in what its memory holds instead of thresholds.
 
 Thresholds are written by the host at run time: threshold i (0 the lowest) of channel c lies at host address
 ``c * 2**bits + i``, sign extended or cut to the unit's width; bit 0 at ``c * 2**bits + 2**bits - 1`` flips the channel.
@@ -73,7 +73,7 @@ class ThresholdUnit(wiring.Component):
         self.address_bits = ceil_log2(channels)
         self.channel_bits = check_int("Channel bits", channel_bits or self.address_bits, self.address_bits, 32)
         self.init = tuple(init)
-        if len(self.init) % 2**self.bits or len(self.init) > channels << self.bits:
+        if len(self.init) % self.words or len(self.init) > channels * self.words:
             raise ValueError(f"Thresholds at power-up must be those of at most {channels} channels, all of each")
         request = data.StructLayout({"channel": self.channel_bits, "values": rows * width, "last": 1})
         result = data.StructLayout({"codes": rows * bits, "last": 1})
@@ -81,9 +81,14 @@ class ThresholdUnit(wiring.Component):
             {
                 "i": In(stream.Signature(request)),
                 "o": Out(stream.Signature(result)),
-                "host": In(HostSignature(self.address_bits + bits)),
+                "host": In(HostSignature(self.address_bits + ceil_log2(self.words))),
             }
         )
+
+    @property
+    def words(self) -> int:
+        """Host words of a channel, a power of two."""
+        return 2**self.bits
 
     @property
     def latency(self) -> int:
@@ -125,8 +130,7 @@ class ThresholdUnit(wiring.Component):
         words: fewer LUTs, but slower than a memory of LUTs.
         """
         attributes = ANY_COLLISION | ({"ram_style": "block"} if block else {})
-        count = 1 << self.bits
-        channels = range(0, len(self.init), count)
+        channels = range(0, len(self.init), self.words)
         init = [Const(self.init[channel + index], shape).value for channel in channels for index in indices]
         m.submodules[name] = ram = memory.Memory(shape=shape, depth=depth, init=init, attrs=attributes)
         port = ram.write_port()

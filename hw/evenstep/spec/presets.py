@@ -15,7 +15,7 @@ PRESETS: dict[str, Geometry] = {
     "batch": Geometry(rows=4),
     "binary": Geometry(weight_bits=1, act_bits=1, output_bits=1, lanes=32),
     # A weight word takes all four SPRAMs: 64 bits a cycle is all that they give. Two images share it.
-    "icebreaker": _SMALL.replace(columns=2, weight_depth=2**14),
+    "icebreaker": _SMALL.replace(columns=2, counter="ice40", weight_depth=2**14),
     "ulx3s": _ECP5.replace(rows=10),
     # Parts of the FPGA, which are placed and routed in minutes.
     "ecpix5": _ECP5.replace(rows=4, counter="ecp5"),

@@ -112,6 +112,8 @@ def test_counters_are_of_their_family() -> None:
     assert estimate_area(Geometry()) == estimate_area(Geometry(), "ecp5") != estimate_area(Geometry(), "ice40")
     with pytest.raises(ValueError, match=r"^Counter on ecp5 must be one of portable, ecp5, not 'ice40'$"):
         estimate_area(geometry, "ecp5")
+    with pytest.raises(ValueError, match=r"^Area with the counter 'gowin' cannot be estimated: synthesize it$"):
+        estimate_area(Geometry(counter="gowin"))
     with pytest.raises(ValueError, match=r"^Family must be one of ecp5, ice40, not 'virtex'$"):
         estimate_area(geometry, "virtex")
 

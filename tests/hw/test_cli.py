@@ -85,6 +85,7 @@ def test_estimate_lists_what_constants_cost(tmp_path: Path) -> None:
     assert re.search(r"constants +│ +12,288 ", result.stdout)
     assert re.search(r"combiner +│ +\d,\d{3} │ +[\d,]+ ", result.stdout)
     assert "combiner" not in evenstep("estimate", cwd=tmp_path).stdout
+    assert "with gowin counters is not estimated" in evenstep("estimate", "--counter", "gowin", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize(

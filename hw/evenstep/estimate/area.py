@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from evenstep.estimate.array import array_flip_flops, array_luts, default_family
+from evenstep.estimate.array import FAMILIES, array_flip_flops, array_luts, default_family
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 from evenstep.spec.requantize import VALUE_BITS
 
-__all__ = ["AreaEstimate", "estimate_area"]
+__all__ = ["AreaEstimate", "estimate_area", "is_estimated"]
 
 #: Families with multiplier blocks that synthesis uses of itself.
 _WITH_MULTIPLIERS = ("ecp5",)
@@ -32,6 +32,13 @@ class AreaEstimate:
 
     luts: dict[str, int]
     flip_flops: dict[str, int]
+
+
+def is_estimated(geometry: Geometry) -> bool:
+    """Whether there are formulas for the area of an engine with such counters, on some family."""
+    if geometry.breakpoints:
+        return geometry.counter == "portable"
+    return any(geometry.counter in counters for counters in FAMILIES.values())
 
 
 def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate:

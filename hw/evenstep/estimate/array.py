@@ -25,8 +25,18 @@ FAMILIES = {"ecp5": ("portable", "ecp5"), "ice40": ("portable", "ice40")}
 
 
 def default_family(geometry: Geometry) -> str:
-    """The family that a geometry's counter is made for; ECP5 for the portable one."""
-    return "ice40" if geometry.counter == "ice40" else "ecp5"
+    """The family that a geometry's counter is made for; ECP5 for the portable one.
+
+    Raises
+    ------
+    ValueError
+        There are no coefficients for that family.
+    """
+    counter = geometry.counter
+    for family, counters in FAMILIES.items():
+        if counter in (*counters[1:], "portable"):
+            return family
+    raise ValueError(f"Area with the counter {counter!r} cannot be estimated: synthesize it")
 
 
 def array_luts(geometry: Geometry, family: str) -> int:

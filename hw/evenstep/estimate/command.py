@@ -8,7 +8,7 @@ from rich.table import Table
 
 from evenstep.compiler import Placement, Program, WidePlacement, compile_network
 from evenstep.compiler.stream import MEMORY_LATENCY
-from evenstep.estimate.area import estimate_area
+from evenstep.estimate.area import estimate_area, is_estimated
 from evenstep.estimate.array import FAMILIES, default_family
 from evenstep.estimate.styles import pick_style
 from evenstep.gateware.core import host_words
@@ -36,13 +36,13 @@ def estimate(network: Path | None, family: str | None, geometry: Geometry, auto_
         geometry = pick_style(geometry, read, family=family)
         console.print(f"Threshold style: {geometry.threshold_style}")
     console.print(_memory_table(geometry))
-    if geometry.breakpoints and geometry.counter != "portable":
-        console.print(
-            f"Area of an engine with breakpoints and {geometry.counter} counters is not estimated: evenstep synthesize "
-            "tells it"
-        )
-    else:
+    if is_estimated(geometry):
         console.print(_area_table(geometry, family))
+    else:
+        which = "breakpoints and " if geometry.breakpoints else ""
+        console.print(
+            f"Area of an engine with {which}{geometry.counter} counters is not estimated: evenstep synthesize tells it"
+        )
     if read is not None:
         program = compile_network(read, geometry)
         console.print(_cycle_table(program))

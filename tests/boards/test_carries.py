@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evenstep.gateware.count import ChainCounter
+from evenstep.gateware.count import create_counter
 from evenstep.gateware.counters.form import CellForm
 from evenstep.generate import emit_verilog
 from evenstep_boards.carries import open_carry_ends
@@ -50,7 +50,7 @@ def test_last_carry_that_is_used_stays(tmp_path: Path) -> None:
 
 
 def test_chains_take_no_cells_at_their_ends(tmp_path: Path) -> None:
-    counter = ChainCounter(lanes=4, weight_bits=1, act_bits=1, latency=1)
+    counter = create_counter("ecp5", lanes=4, weight_bits=1, act_bits=1, latency=1)
     source = tmp_path / "counter.v"
     source.write_text(emit_verilog(CellForm(counter, "ecp5"), name="counter")[0])
     synthesis = synthesize_verilog(source, top="counter", family="ecp5", folder=tmp_path)

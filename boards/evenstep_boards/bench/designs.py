@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.lib import wiring
 
 from evenstep.gateware.array import PEArray
-from evenstep.gateware.count import AluCounter, Counter, Lut6Counter, PlannedCounter, PortableCounter
+from evenstep.gateware.count import Counter, PortableCounter, create_counter
 from evenstep.gateware.counters.form import CellForm
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.element import ChainElement, ProcessingElement
@@ -144,16 +144,16 @@ class ElementDesign(Design):
         accumulator: Any = {"accumulator_bits": ACCUMULATOR_BITS, "digit_step": 0}
         if self.structure == "ecp5":
             return CellForm(ChainElement(**sizes, **accumulator), "ecp5")
-        kinds: dict[str, type[Counter]] = {
-            "ice40": PlannedCounter,
-            "xilinx7": Lut6Counter,
-            "gowin": AluCounter,
-            "portable": PortableCounter,
-            "pipelined": PortableCounter,
-            "product": ProductCounter,
-            "popcount": PopcountCounter,
-        }
-        element = ProcessingElement(kinds[self.structure](**sizes), **accumulator)
+        if self.structure in COUNTERS:
+            counter = create_counter(self.structure, **sizes)
+        else:
+            others: dict[str, type[Counter]] = {
+                "pipelined": PortableCounter,
+                "product": ProductCounter,
+                "popcount": PopcountCounter,
+            }
+            counter = others[self.structure](**sizes)
+        element = ProcessingElement(counter, **accumulator)
         return CellForm(element, TARGETS[self.target].family) if self.structure in COUNTERS[1:] else element
 
 

@@ -9,27 +9,18 @@ with the same ports; `docs/design/counters.md` compares them.
 """
 
 from evenstep.checks import check_choice
-from evenstep.gateware.counters.chains import ChainCounter
-from evenstep.gateware.counters.compressor import AluCounter, Lut6Counter
 from evenstep.gateware.counters.counter import Counter
-from evenstep.gateware.counters.planned import PlannedCounter
+from evenstep.gateware.counters.planned import AluCounter, ChainCounter, Lut6Counter
 from evenstep.gateware.counters.portable import PortableCounter
+from evenstep.gateware.counters.tree import TreeCounter
 from evenstep.spec.geometry import COUNTERS
 
-__all__ = [
-    "AluCounter",
-    "ChainCounter",
-    "Counter",
-    "Lut6Counter",
-    "PlannedCounter",
-    "PortableCounter",
-    "create_counter",
-]
+__all__ = ["Counter", "PortableCounter", "create_counter"]
 
 _STRATEGIES: dict[str, type[Counter]] = {
     "portable": PortableCounter,
     "ecp5": ChainCounter,
-    "ice40": PlannedCounter,
+    "ice40": TreeCounter,
     "xilinx7": Lut6Counter,
     "gowin": AluCounter,
 }

@@ -1,4 +1,4 @@
-"""Counter of planned additions, for iCE40, whose carries take their operands without a LUT in front.
+"""Counter that is a tree of additions, for iCE40, whose carries take their operands without a LUT in front.
 
 What is added must come from LUTs or flip-flops there, so a partial product costs a cell of its own. But so does any
 function of four inputs: two bits of an activation times two bits of a weight are a number of four bits, four cells as
@@ -7,38 +7,30 @@ two cells that the products would take. These numbers are added by a tree (`even
 products by the carries that it starts with.
 """
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Signal, Value
 
-from evenstep.gateware.counters.adders import add_separately
-from evenstep.gateware.counters.counter import Counter
-from evenstep.gateware.counters.form import has_cells
-from evenstep.gateware.counters.pipeline import Given, add_plan
-from evenstep.gateware.counters.plans import AdderPlan, create_adder_plan
+from evenstep.gateware.counters.pipeline import Given
+from evenstep.gateware.counters.planned import PlannedCounter
+from evenstep.gateware.counters.plans import create_adder_plan
 from evenstep.gateware.counters.sb_carry import add_ice40_cells
 
-__all__ = ["PlannedCounter"]
+__all__ = ["TreeCounter"]
 
 
-class PlannedCounter(Counter):
-    """Counter of few additions of what LUTs have made.
+class TreeCounter(PlannedCounter):
+    """Counter of few additions of what LUTs have made; the first of its registers stand behind these LUTs."""
 
-    With iCE40 as the platform these are its cells, otherwise plain additions. Registers stand as in
-    `evenstep.gateware.count.ChainCounter`, the first of them behind the products.
-    """
-
-    @property
-    def plan(self) -> AdderPlan:
-        """What is added where."""
-        return create_adder_plan(self.lanes, self.weight_bits, self.act_bits)
+    family = "ice40"
+    add_cells = add_ice40_cells
 
     @property
-    def max_latency(self) -> int:
-        return self.plan.stages + 1
+    def plan(self):
+        return create_adder_plan(self.lanes, self.weight_bits, self.act_bits).plan
 
-    def elaborate(self, platform):
-        m = Module()
+    def given(self, m):
         given: list[Given] = []
-        for number, (acts, weights, kind) in enumerate(self.plan.bits):
+        bits = create_adder_plan(self.lanes, self.weight_bits, self.act_bits).bits
+        for number, (acts, weights, kind) in enumerate(bits):
             a = [(("act", *at), self.acts[at[0] * self.act_bits + at[1]], self.enable) for at in acts]
             w = [(("weight", *at), self.weights[at[0] * self.weight_bits + at[1]], self.enable) for at in weights]
             if kind == "product":
@@ -47,11 +39,7 @@ class PlannedCounter(Counter):
             bit = Signal(name=f"product{number}")
             m.d.comb += bit.eq(_value(kind, [each[1] for each in a], [each[1] for each in w]))
             given.append(((number, bit, self.enable),))
-        add = add_ice40_cells if has_cells(platform, "ice40") else add_separately
-        plan = self.plan.plan
-        operand = add_plan(m, plan, given, enable=self.enable, latency=self.latency, add=add)
-        m.d.comb += self.count.eq(Cat(operand(*column).value if column else Const(0, 1) for column in plan.result))
-        return m
+        return given
 
 
 def _value(kind: str, a: list[Value], w: list[Value]) -> Value:

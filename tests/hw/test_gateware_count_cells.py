@@ -18,7 +18,7 @@ _SHAPES = [(1, 1, 1), (16, 1, 1), (9, 1, 2), (3, 3, 2)]
 #: Cells of each family, and Yosys's models of them.
 _CELLS = {
     "ecp5": ("CCU2C", "+/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh"),
-    "ice40": ("SB_CARRY", "-D ICE40_HX +/ice40/cells_sim.v"),
+    "ice40": ("SB_CARRY", "-defer -D ICE40_HX +/ice40/cells_sim.v"),
     "xilinx7": ("LUT6_2", "+/xilinx/cells_sim.v"),
     "gowin": ("ALU", "+/gowin/cells_sim.v"),
 }

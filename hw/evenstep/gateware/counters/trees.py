@@ -44,7 +44,7 @@ class Term:
 class _Sum:
     """A number on the way: which bits it has, by weight, the largest that it can be, and how many levels made it."""
 
-    bits: dict[int, "int | tuple[_Addition, int]"]
+    bits: dict[int, "_Bit"]
     largest: int
     level: int
 
@@ -59,9 +59,13 @@ class _Addition:
 
     weight: int
     carry: int | None
-    positions: tuple[tuple["int | tuple[_Addition, int]", ...], ...]
+    positions: tuple[tuple["_Bit", ...], ...]
     spills: bool
     stage: int
+
+
+#: A bit that is given, by its number, or one of an addition, by its position.
+_Bit = int | tuple[_Addition, int]
 
 
 def create_tree_plan(inputs: tuple[int, ...], terms: Sequence[Term], products: Sequence[int] = ()) -> Plan:
@@ -95,7 +99,7 @@ def create_tree_plan(inputs: tuple[int, ...], terms: Sequence[Term], products: S
         first[addition] = count
         count += len(addition.positions) + addition.spills
 
-    def number(bit: "int | tuple[_Addition, int]") -> int:
+    def number(bit: _Bit) -> int:
         return bit if isinstance(bit, int) else first[bit[0]] + bit[1]
 
     segments = tuple(
@@ -187,7 +191,7 @@ class _Tree:
         stage = max(below.level, above.level)
         addition = _Addition(start, carry, positions, largest.bit_length() > stop, stage)
         self.additions.append(addition)
-        bits: dict[int, int | tuple[_Addition, int]] = {
+        bits: dict[int, _Bit] = {
             weight: bit for each in (below, above) for weight, bit in each.bits.items() if weight < start
         }
         bits |= {start + place: (addition, place) for place in range(len(positions) + addition.spills)}
@@ -195,7 +199,7 @@ class _Tree:
 
 
 def _given(term: Term) -> _Sum:
-    bits: dict[int, int | tuple[_Addition, int]] = {term.place + n: bit for n, bit in enumerate(term.bits)}
+    bits: dict[int, _Bit] = {term.place + n: bit for n, bit in enumerate(term.bits)}
     return _Sum(bits, term.largest << term.place, 0)
 
 

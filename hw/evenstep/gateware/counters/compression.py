@@ -2,10 +2,10 @@
 
 Some LUTs absorb products, and some remove bits: on 7-series, one that adds two products and a bit absorbs both products
 and removes a bit; positions of carry chains remove up to two bits each, but take few products. The planner weighs both,
-and goes through weights from below: at each, it
-takes the segment that gains the most beside what its LUTs might gain elsewhere, again and again, until none is worth
-its LUTs; all else waits for the next stage. Only where nothing at all is worth them, it asks for less. What a LUT must
-gain, what a product counts, and how many products the first stage takes, is tried out; the cheapest plan is taken.
+and goes through weights from below: at each, it takes the segment that gains the most beside what its LUTs might gain
+elsewhere, again and again, until none is worth its LUTs; all else waits for the next stage. Only where nothing at all
+is worth them, it asks for less. What a LUT must gain, what a product counts, and how many products the first stage
+takes, is tried out; the cheapest plan is taken.
 """
 
 from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ from evenstep.gateware.memory import HOST_BITS
 from evenstep.link.frame import MAX_FRAME
 from evenstep.spec import Geometry
 from evenstep.spec.join import KNEE_WORDS
-from evenstep.spec.requantize import BIAS_WORD_BITS, MULTIPLIER_BITS
+from evenstep.spec.requantize import requantize_widths
 from evenstep_boards.spram import SPRAM_DEPTH
 
 __all__ = ["PLACES", "Place", "Room", "memory_room"]
@@ -126,8 +126,8 @@ def _memories(g: Geometry) -> Iterator[tuple[str, int, int, int]]:
         yield name, HOST_BITS, depth, copies * lanes
         yield name, rest, depth, copies if rest else 0
     if g.threshold_style == "requantize":
-        yield "multipliers", MULTIPLIER_BITS + g.output_bits, g.threshold_depth, 1
-        yield "biases", BIAS_WORD_BITS, g.threshold_depth, 1
+        for name, width in zip(("multipliers", "biases"), requantize_widths(g.output_bits), strict=True):
+            yield name, width, g.threshold_depth, 1
     else:
         yield "flips", 1, g.threshold_depth, 1
     if g.threshold_style == "bank":

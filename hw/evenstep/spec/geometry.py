@@ -14,7 +14,7 @@ from evenstep.spec.encoding import ENCODINGS
 from evenstep.spec.join import KNEE_WORDS
 from evenstep.spec.lane import LaneFormat
 from evenstep.spec.port import check_data_bits
-from evenstep.spec.requantize import BIAS_WORD_BITS, MULTIPLIER_BITS, REQUANTIZE_WORDS
+from evenstep.spec.requantize import REQUANTIZE_WORDS, requantize_widths
 
 __all__ = ["COUNTERS", "THRESHOLD_STYLES", "WEIGHT_ENCODINGS", "Geometry"]
 
@@ -257,7 +257,7 @@ class Geometry:
         """Bits of each memory."""
         thresholds = (2**self.output_bits - 1) * self.result_bits + 1
         if self.threshold_style == "requantize":
-            thresholds = MULTIPLIER_BITS + self.output_bits + BIAS_WORD_BITS
+            thresholds = sum(requantize_widths(self.output_bits))
         return {
             "program": self.program_depth * 32,
             "weights": self.weight_depth * self.weight_word_bits,

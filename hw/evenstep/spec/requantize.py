@@ -17,7 +17,6 @@ from evenstep.spec.thresholds import Thresholds
 
 __all__ = [
     "BIAS_BITS",
-    "BIAS_WORD_BITS",
     "DROPPED_BITS",
     "MULTIPLIER_BITS",
     "REQUANTIZE_WORDS",
@@ -25,6 +24,7 @@ __all__ = [
     "VALUE_BITS",
     "Requantization",
     "requantize_channel",
+    "requantize_widths",
 ]
 
 #: Widths of the signed operands: what a usual multiplier block takes.
@@ -39,8 +39,6 @@ BIAS_BITS = 28
 #: wide, and the room for a channel's shift narrow. Four shifts were too few: a network has hundreds of channels, and
 #: one that cannot be is enough to refuse it.
 SHIFTS = (5, 9, 12, 14, 16, 18, 20, 22)
-#: Width of a word of a bias and the number of its shift.
-BIAS_WORD_BITS = BIAS_BITS + 3
 #: Host words of a channel: multiplier, with the largest code above its bits; bias, with the number of the shift.
 REQUANTIZE_WORDS = 2
 
@@ -82,6 +80,11 @@ class Requantization:
         multiplier = self.multiplier & (1 << MULTIPLIER_BITS) - 1
         bias = self.bias & (1 << BIAS_BITS) - 1
         return multiplier | self.top << MULTIPLIER_BITS, bias | SHIFTS.index(self.shift) << BIAS_BITS
+
+
+def requantize_widths(code_bits: int) -> tuple[int, int]:
+    """Bits of both host words of a channel, for codes of so many."""
+    return MULTIPLIER_BITS + code_bits, BIAS_BITS + (len(SHIFTS) - 1).bit_length()
 
 
 def requantize_channel(thresholds: Thresholds, channel: int, *, low: int, high: int) -> Requantization | None:

@@ -6,7 +6,7 @@ import numpy as np
 from evenstep.compiler.thresholds import channel_words
 from evenstep.gateware.timing import threshold_interval
 from evenstep.spec import Thresholds
-from evenstep.spec.requantize import BIAS_WORD_BITS, MULTIPLIER_BITS
+from evenstep.spec.requantize import requantize_widths
 from evenstep_sim.bench import Bench, pack
 
 _TESTED_CHANNELS = 12
@@ -73,7 +73,7 @@ class _ThresholdBench(Bench):
         """Bits that the unit keeps of each host word: how more are extended is no part of the contract."""
         g = self.geometry
         if g.threshold_style == "requantize":
-            return [MULTIPLIER_BITS + g.output_bits, BIAS_WORD_BITS]
+            return list(requantize_widths(g.output_bits))
         return [g.result_bits] * (g.threshold_words - 1) + [1]
 
     async def write_channel(self, n: int) -> None:

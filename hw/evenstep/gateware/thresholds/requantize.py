@@ -7,12 +7,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from evenstep.gateware.thresholds.unit import ThresholdUnit
 from evenstep.spec.requantize import (
     BIAS_BITS,
-    BIAS_WORD_BITS,
     DROPPED_BITS,
     MULTIPLIER_BITS,
     REQUANTIZE_WORDS,
     SHIFTS,
     VALUE_BITS,
+    requantize_widths,
 )
 
 __all__ = ["RequantizeUnit"]
@@ -44,11 +44,9 @@ class RequantizeUnit(ThresholdUnit):
 
         channel = Signal.like(self.i.payload.channel, reset_less=True)
         words = []
-        memories = (
-            ("multipliers", MULTIPLIER_BITS + self.bits, self.i.payload.channel),
-            ("biases", BIAS_WORD_BITS, channel),
-        )
-        for number, (name, width, read) in enumerate(memories):
+        memories = (("multipliers", self.i.payload.channel), ("biases", channel))
+        widths = requantize_widths(self.bits)
+        for number, ((name, read), width) in enumerate(zip(memories, widths, strict=True)):
             (port,) = self.storage(
                 m,
                 name,

@@ -70,7 +70,7 @@ GEOMETRIES = {
         weight_depth=2**6,
         port_bits=32,
     ),
-    "vectors": Geometry(columns=5, lanes=7, rows=3, max_weight_bits=6, max_passes=64, threshold_style="serial"),
+    "vectors": Geometry(columns=12, lanes=7, rows=3, max_weight_bits=6, max_passes=64, threshold_style="serial"),
     "piecewise": Geometry(
         columns=2, lanes=5, weight_bits=3, act_bits=4, output_bits=4, breakpoints=2, rescale=True, accumulator_bits=30
     ),

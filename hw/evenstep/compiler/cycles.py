@@ -96,8 +96,10 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     wanted = layer.outputs - (layer.tiles - 1) * g.columns
     array, way = array_latency(g), _way(g, joins=layer.join is not None)
     written = array + (wanted - 1) * interval + 1 + way + stored
-    # Once the stages on the way are full, columns wait for them; those without an output are dropped at once.
-    drained = array + 1 + max(wanted - 1, way + (wanted - 1 - way) * interval) + g.columns - wanted
+    # Once the stages on the way are full, columns wait for them. Those without an output are dropped, the first of them
+    # when the one before has left the drain's first stage.
+    waiting = min(g.columns, wanted + 1)
+    drained = array + 1 + max(waiting - 1, way + (waiting - 1 - way) * interval) + g.columns - waiting
     total = fetch + steps + stalls + max(drained, written) + 1
     useful = macs / (total * g.rows * g.columns * g.lanes)
     return LayerCycles(total, steps, stalls, 0, useful, layer.outputs / (layer.tiles * g.columns))

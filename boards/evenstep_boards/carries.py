@@ -6,31 +6,22 @@ leaves them open. A chain of Evenstep's counters starts with half a cell that ma
 one that takes the last carry if there is any, so none of them needs cells at its ends.
 """
 
-import json
-import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from evenstep_boards.netlist import change_modules, count_names
 
 __all__ = ["open_carry_ends"]
 
 
 def open_carry_ends(netlist: Path) -> None:
     """Disconnect carries that do not matter in a netlist of Yosys's JSON, which is replaced."""
-    content = json.loads(netlist.read_text("utf-8"))
-    for module in content["modules"].values():
-        _open(module)
-    scratch = netlist.with_name(f".{netlist.name}.open")
-    scratch.write_text(json.dumps(content), "utf-8")
-    os.replace(scratch, netlist)
+    change_modules(netlist, _open)
 
 
-def _open(module: dict[str, Any]) -> None:
-    cells = list(module["cells"].values())
-    chains = [cell for cell in cells if cell["type"] == "CCU2C"]
-    # A net is of use to whatever names it but the cell that drives it.
-    named = Counter(bit for cell in cells for bits in cell["connections"].values() for bit in bits)
-    named.update(bit for port in module["ports"].values() for bit in port["bits"])
+def _open(module: dict[str, Any]) -> int:
+    chains = [cell for cell in module["cells"].values() if cell["type"] == "CCU2C"]
+    named = count_names(module)
 
     def is_unused(cell: dict[str, Any], port: str) -> bool:
         bits = cell["connections"].get(port, [])
@@ -41,6 +32,7 @@ def _open(module: dict[str, Any]) -> None:
             cell["connections"]["CIN"] = ["x"]
         if is_unused(cell, "COUT"):
             cell["connections"]["COUT"] = ["x"]
+    return len(chains)
 
 
 def _starts_anew(cell: dict[str, Any]) -> bool:

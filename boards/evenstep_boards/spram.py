@@ -22,27 +22,23 @@ class SpramMemory(WordMemory):
 
     Parameters
     ----------
-    width, depth : int
+    width, depth, registered
         As those of `WordMemory`; at most `SPRAM_DEPTH` words.
     init : sequence of int
         Must be empty.
     """
 
-    def __init__(self, *, width: int, depth: int, init: Sequence[int] = ()):
+    def __init__(self, *, width: int, depth: int, init: Sequence[int] = (), registered: bool = False):
         if len(init):
             raise ValueError(f"SPRAM must hold nothing at power-up, not {len(init)} words: load them over the link")
         if depth > SPRAM_DEPTH:
             raise ValueError(f"SPRAM must have at most {SPRAM_DEPTH} words, not {depth}")
-        super().__init__(width=width, depth=depth)
+        super().__init__(width=width, depth=depth, registered=registered)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         host_word = self.host.address[self.lane_bits :]
         host_lane = self.host.address[: self.lane_bits]
-        selected = Signal(max(1, self.lane_bits))
-        with m.If(self.host.read_enable):
-            m.d.sync += selected.eq(host_lane)
-
         words = []
         for number, low in enumerate(range(0, self.width, _WIDTH)):
             width = min(_WIDTH, self.width - low)
@@ -71,10 +67,12 @@ class SpramMemory(WordMemory):
                 i_POWEROFF=Const(1),  # active low
                 o_DATAOUT=read_data,
             )
-            words.append(read_data[:width])
-        m.d.comb += self.read_data.eq(Cat(words))
-        with m.Switch(selected):
-            for lane in range(self.lanes):
-                with m.Case(lane):
-                    m.d.comb += self.host.read_data.eq(self.read_data[lane * HOST_BITS : (lane + 1) * HOST_BITS])
+            word = read_data[:width]
+            if self.registered:
+                word = Signal(width, name=f"word{number}", reset_less=True)
+                with m.If(self.read_enable):
+                    m.d.sync += word.eq(read_data)
+            words.append(word)
+        both = Cat(words)
+        self.give_words(m, [both[low : low + HOST_BITS] for low in range(0, self.width, HOST_BITS)])
         return m

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evenstep.checks import check_choice
 from evenstep_boards.carries import open_carry_ends
+from evenstep_boards.output_registers import use_output_registers
 from evenstep_boards.toolchain import find_tool, run_tool, wheel_folder
 
 __all__ = ["FAMILIES", "Synthesis", "cell_models", "synthesis_commands", "synthesize_verilog"]
@@ -97,7 +98,8 @@ class Synthesis:
     netlist : Path
         Verilog of the cells, the same module and ports as before.
     cells : Path
-        The same cells as Yosys's JSON, which `evenstep_boards.place` takes.
+        The cells as Yosys's JSON, which `evenstep_boards.place` takes: the same, but with flip-flops moved into ECP5's
+        block RAMs, which are then not counted.
     """
 
     module: str
@@ -165,6 +167,7 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path, ds
         run_tool(yosys, ["-p", script], folder=scratch, log=log, doing=f"synthesize {top} for {family}")
         statistics = json.loads((scratch / "cells.json").read_text())
         open_carry_ends(scratch / "netlist.json")
+        moved = use_output_registers(scratch / "netlist.json")
         os.replace(scratch / "netlist.v", netlist)
         os.replace(scratch / "netlist.json", cells)
     kind, numbers = FAMILIES[family], statistics["design"]["num_cells_by_type"]
@@ -179,7 +182,7 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path, ds
         module=top,
         family=family,
         luts=total(kind.luts),
-        flip_flops=count(kind.flip_flops),
+        flip_flops=count(kind.flip_flops) - moved,
         carries=total(kind.carries),
         block_rams=count(kind.block_rams),
         dsps=count(kind.dsps),

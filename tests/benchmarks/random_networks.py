@@ -70,6 +70,12 @@ GEOMETRIES = {
         weight_depth=2**6,
         port_bits=32,
     ),
+    "pipelined": _PICTURES.replace(
+        counter="ecp5", columns=3, lanes=4, rescale=True, wide_depth=2**13, weight_depth=2**6, port_bits=32
+    ),
+    "pipelined neighbours": _PICTURES.replace(
+        counter="ecp5", rows=4, neighbours=True, rescale=True, wide_depth=2**13, threshold_style="search"
+    ),
     "vectors": Geometry(columns=12, lanes=7, rows=3, max_weight_bits=6, max_passes=64, threshold_style="serial"),
     "piecewise": Geometry(
         columns=2, lanes=5, weight_bits=3, act_bits=4, output_bits=4, breakpoints=2, rescale=True, accumulator_bits=30

@@ -92,7 +92,7 @@ def _threshold(**changes: Any) -> Any:
         (lambda: WordMemory(width=0, depth=4), ValueError, "Memory width must be a positive integer, not 0"),
         (lambda: WordMemory(width=8, depth=1), ValueError, "Memory depth must be an integer of at least 2, not 1"),
         (
-            lambda: CommandDecoder(identity=b"short", sizes={}),
+            lambda: CommandDecoder(identity=b"short", sizes={}, read_cycles=1),
             ValueError,
             "Identity must be 16 bytes long, not 5",
         ),

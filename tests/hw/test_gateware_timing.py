@@ -11,6 +11,11 @@ from evenstep.gateware.thresholds.create import create_threshold_unit
 from evenstep.gateware.timing import (
     array_latency,
     counter_latency,
+    is_pipelined,
+    operand_latency,
+    read_latency,
+    region_read_cycles,
+    store_latency,
     threshold_interval,
     threshold_latency,
     tile_cycles,
@@ -35,14 +40,36 @@ def test_latencies(parameters: dict[str, Any], latency: int, tile: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("style", "latency", "interval"), [("bank", 2, 1), ("search", 6, 1), ("serial", 6, 5), ("requantize", 5, 1)]
+    ("counter", "style", "latency", "interval"),
+    [
+        ("portable", "bank", 2, 1),
+        ("ecp5", "bank", 4, 1),
+        *[(counter, "search", 6, 1) for counter in ("portable", "ecp5")],
+        *[(counter, "serial", 6, 5) for counter in ("portable", "ecp5")],
+        *[(counter, "requantize", 5, 1) for counter in ("portable", "ecp5")],
+    ],
 )
-def test_threshold_styles(style: str, latency: int, interval: int) -> None:
-    geometry = Geometry(threshold_style=style, output_bits=5)
+def test_threshold_styles(counter: str, style: str, latency: int, interval: int) -> None:
+    geometry = Geometry(counter=counter, threshold_style=style, output_bits=5)
     assert threshold_latency(geometry) == latency
     assert threshold_interval(geometry) == interval
-    unit = create_threshold_unit(style, width=8, bits=5, channels=4)
+    unit = create_threshold_unit(style, width=8, bits=5, channels=4, registered=is_pipelined(geometry))
     assert (unit.latency, unit.interval) == (latency, interval)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "read", "operands", "store", "host"),
+    [
+        ({}, 1, 1, 0, 3),
+        ({"rows": 2, "convolution": True, "neighbours": True}, 1, 1, 1, 3),
+        ({"counter": "ecp5"}, 2, 3, 1, 6),
+        ({"counter": "ecp5", "weight_bits": 4, "breakpoints": 1}, 1, 1, 0, 3),
+    ],
+)
+def test_memories(parameters: dict[str, Any], read: int, operands: int, store: int, host: int) -> None:
+    geometry = Geometry(**parameters)
+    assert (read_latency(geometry), operand_latency(geometry)) == (read, operands)
+    assert (store_latency(geometry), region_read_cycles(geometry)) == (store, host)
 
 
 @pytest.mark.parametrize("lanes", [1, 5, 16, 33])

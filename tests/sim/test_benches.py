@@ -154,6 +154,14 @@ _COUNTERS = [
     ("array", {"counter": "gowin", "columns": 1, "lanes": 3, "max_weight_bits": 4}),
     ("array", {"counter": "ecp5", "columns": 1, "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}),
     ("engine", {"counter": "ecp5", "rows": 2, "columns": 3, "lanes": 5, "max_weight_bits": 4, **_TINY}),
+    (
+        "engine",
+        {"counter": "ecp5", "columns": 2, "lanes": 8, "act_bits": 4, "output_bits": 4, "max_weight_bits": 4}
+        | {**_PICTURES, "rescale": True, "wide_depth": 1024, "wide_bits": 12},
+    ),
+    ("threshold", {"counter": "ecp5", "output_bits": 3, "threshold_depth": 5, "rows": 3}),
+    ("drain", {"counter": "ecp5", "weight_bits": 3, "rows": 2}),
+    ("packer", {"counter": "ecp5", "lanes": 5, "output_bits": 5}),
 ]
 
 # Icarus, which compiles nothing, runs all; Verilator the first of each kind and the most different one.

@@ -52,6 +52,7 @@ def test_bench(generated: Path) -> None:
 
 def test_bench_with_weights_in_external_memory(tmp_path: Path) -> None:
     geometry = Geometry(columns=2, lanes=4, weight_depth=16, act_depth=32, threshold_depth=32, port_bits=32)
+    geometry = geometry.replace(counter="ecp5")
     manifest = generate_block("axi-engine", geometry, tmp_path)
     assert run_manifest(tmp_path / f"{manifest.module}.json", simulator="verilator")
 

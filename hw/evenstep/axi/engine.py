@@ -9,6 +9,7 @@ from evenstep.axi.read_port import AXI4ReadInterface
 from evenstep.axi.registers import ADDRESS_WIDTH, POINTER_REGION_SHIFT, VERSION, Address, Control
 from evenstep.axi.stream import COUNT_BITS, STREAM_WORD, WordReceiver, WordSender
 from evenstep.gateware.core import Core, external_port, host_words
+from evenstep.gateware.timing import region_read_cycles
 from evenstep.link.protocol import ADDRESS_BITS
 from evenstep.spec.geometry import Geometry
 
@@ -70,9 +71,10 @@ class AXIEngine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.core = core = Core(self.geometry)
-        m.submodules.target = target = AXI4LiteTarget(address_bits=ADDRESS_WIDTH)
+        read_cycles = region_read_cycles(self.geometry)
+        m.submodules.target = target = AXI4LiteTarget(address_bits=ADDRESS_WIDTH, read_cycles=read_cycles)
         m.submodules.receiver = receiver = WordReceiver()
-        m.submodules.sender = sender = WordSender()
+        m.submodules.sender = sender = WordSender(read_cycles=read_cycles)
         wiring.connect(m, wiring.flipped(self.s_axi_control), target.port)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
         wiring.connect(m, sender.o, wiring.flipped(self.o))

@@ -7,7 +7,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.checks import check_int
-from evenstep.gateware.memory import REGION_READ_CYCLES
 
 __all__ = [
     "AXI4LiteInterface",
@@ -119,7 +118,7 @@ class RegisterSignature(wiring.Signature):
     refused : In(1)
         In the cycle of the strobe: the access has no effect and is an error.
     read_data : In(32)
-        What was read, `REGION_READ_CYCLES` after `read`.
+        What was read, as many cycles as `AXI4LiteTarget` is told after `read`.
     """
 
     def __init__(self, word_bits: int):
@@ -145,13 +144,15 @@ class AXI4LiteTarget(wiring.Component):
     All outputs come from registers, as the specification demands: no path leads from an input to an output. A write is
     accessed one cycle after the later of its address and its data was taken, and answered in the cycle after that. A
     read is accessed one cycle after its address was taken, or in the next one where a write is accessed then, and
-    answered `REGION_READ_CYCLES` + 1 later. A write without all of its strobes is no access, and an error; bits 0 and 1
+    answered `read_cycles` + 1 later. A write without all of its strobes is no access, and an error; bits 0 and 1
     of addresses, and protection, mean nothing.
 
     Parameters
     ----------
     address_bits : int
         Width of the byte addresses.
+    read_cycles : int
+        Cycles from a read's access to its data, at least 1.
 
     Members
     -------
@@ -164,8 +165,8 @@ class AXI4LiteTarget(wiring.Component):
     port: AXI4LiteInterface
     registers: RegisterInterface
 
-    def __init__(self, *, address_bits: int):
-        self.address_bits = address_bits
+    def __init__(self, *, address_bits: int, read_cycles: int):
+        self.address_bits, self.read_cycles = address_bits, read_cycles
         super().__init__(
             {
                 "port": In(AXI4LiteSignature(address_bits)),
@@ -195,7 +196,7 @@ class AXI4LiteTarget(wiring.Component):
             m.d.sync += port.rvalid.eq(0)
 
         # A write is never accessed in two cycles that follow each other, so that reads wait for one at most.
-        writes, reading = Signal(), Signal(REGION_READ_CYCLES)  # bit n: data arrive in n cycles
+        writes, reading = Signal(), Signal(self.read_cycles)  # bit n: data arrive in n cycles
         m.d.comb += writes.eq(has_address & has_data & ~port.bvalid)
         with m.If(writes):
             m.d.comb += [registers.word.eq(write_word), registers.write.eq(whole)]

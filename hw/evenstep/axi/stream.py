@@ -4,7 +4,6 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenstep.gateware.memory import REGION_READ_CYCLES
 from evenstep.link.protocol import ADDRESS_BITS
 
 __all__ = ["COUNT_BITS", "STREAM_WORD", "WordReceiver", "WordSender"]
@@ -13,9 +12,6 @@ __all__ = ["COUNT_BITS", "STREAM_WORD", "WordReceiver", "WordSender"]
 STREAM_WORD = data.StructLayout({"tdata": 32, "last": 1})
 #: Bits of a number of words: up to all of the largest memory.
 COUNT_BITS = ADDRESS_BITS + 1
-
-# Words read ahead: one that is taken, one behind it, and those on their way. Fewer would not be one a cycle.
-_AHEAD = 2 + REGION_READ_CYCLES
 
 
 class WordReceiver(wiring.Component):
@@ -70,7 +66,12 @@ class WordReceiver(wiring.Component):
 
 
 class WordSender(wiring.Component):
-    """Reads words and sends them as one packet, one a cycle, the first `REGION_READ_CYCLES` + 2 cycles after `start`.
+    """Reads words and sends them as one packet, one a cycle, the first `read_cycles` + 2 cycles after `start`.
+
+    Parameters
+    ----------
+    read_cycles : int
+        Cycles from a read to its word, at least 1.
 
     Members
     -------
@@ -87,7 +88,7 @@ class WordSender(wiring.Component):
     read : Out(1)
         Read the next word.
     data : In(32)
-        The word, `REGION_READ_CYCLES` later.
+        The word, `read_cycles` later.
     """
 
     o: stream.Interface
@@ -99,7 +100,8 @@ class WordSender(wiring.Component):
     read: Signal
     data: Signal
 
-    def __init__(self) -> None:
+    def __init__(self, *, read_cycles: int) -> None:
+        self.read_cycles = read_cycles
         super().__init__(
             {
                 "o": Out(stream.Signature(STREAM_WORD)),
@@ -115,14 +117,16 @@ class WordSender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFO(width=STREAM_WORD.size, depth=_AHEAD)
+        # Words read ahead: one that is taken, one behind it, and those on their way. Fewer would not be one a cycle.
+        ahead = 2 + self.read_cycles
+        m.submodules.queue = queue = fifo.SyncFIFO(width=STREAM_WORD.size, depth=ahead)
         # Bit n: a word is to arrive in n cycles, and it is the last.
-        coming, coming_last = Signal(REGION_READ_CYCLES), Signal(REGION_READ_CYCLES)
-        under_way = Signal(range(REGION_READ_CYCLES + 1))
+        coming, coming_last = Signal(self.read_cycles), Signal(self.read_cycles)
+        under_way = Signal(range(self.read_cycles + 1))
         word = Signal(STREAM_WORD)
         m.d.comb += [
             under_way.eq(sum(coming)),
-            self.read.eq((self.left != 0) & (queue.r_level + under_way < _AHEAD)),
+            self.read.eq((self.left != 0) & (queue.r_level + under_way < ahead)),
             word.tdata.eq(self.data),
             word.last.eq(coming_last[0]),
             queue.w_data.eq(word),

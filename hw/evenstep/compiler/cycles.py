@@ -2,14 +2,21 @@
 
 from dataclasses import dataclass
 
-from evenstep.gateware.timing import array_latency, threshold_interval, threshold_latency, tile_cycles
+from evenstep.gateware.timing import (
+    array_latency,
+    is_pipelined,
+    operand_latency,
+    read_latency,
+    store_latency,
+    threshold_interval,
+    threshold_latency,
+    tile_cycles,
+)
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.program import LOAD_WORDS, LayerDescriptor, Opcode
 
-__all__ = ["END_CYCLES", "LayerCycles", "layer_cycles", "leaving_steps", "load_descriptor_cycles", "sum_cycles"]
+__all__ = ["LayerCycles", "end_cycles", "layer_cycles", "leaving_steps", "load_descriptor_cycles", "sum_cycles"]
 
-#: Cycles that a run takes beside its layers: the word that ends the program, and its way through the memory.
-END_CYCLES = 2
 # Cycles through the drain; from the last code of a maximum, at the memories' outputs, to its word; through the joiner.
 _DRAIN = 2
 _POOL = 2
@@ -66,10 +73,16 @@ class LayerCycles:
         return max(lost, key=lambda name: lost[name])
 
 
+def end_cycles(geometry: Geometry) -> int:
+    """Cycles that a run takes beside its layers: the word that ends the program, and its way through the memory."""
+    return 1 + read_latency(geometry)
+
+
 def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> LayerCycles:
     """Exact cycles of a layer; `macs` counts its multiply-accumulates, digit by digit."""
     g = geometry
-    fetch = 1 + layer.header_words + 2 * len(layer.passes) + 1
+    # The first word's way through the memory, all words, the start; and the first step's way to the array.
+    fetch = read_latency(g) + layer.header_words + 2 * len(layer.passes) + 1 + operand_latency(g) - 1
     tiles = layer.tiles * layer.positions
     steps = tiles * layer.steps
     # Of rows that are neighbours, those whose lines share a bank are written in turns, behind a register.
@@ -78,16 +91,16 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     if not layer.raw:
         interval = threshold_interval(g)
     # From a value to its codes: the packer never waits, as a word has at least as many codes as turns.
-    stored = threshold_latency(g) + layer.digits * turns + g.neighbours
+    stored = threshold_latency(g) + layer.digits * turns + store_latency(g)
     if layer.raw:
-        stored = interval - 1 + g.neighbours if keeps else 0
+        stored = interval - 1 + store_latency(g) if keeps else int(is_pipelined(g))
     if layer.opcode is Opcode.SCAN:
         total = fetch + steps + 1 + _JOINER + stored + 1
         return LayerCycles(total, steps, 0, 0, 0.0, 1.0)
     if layer.opcode is Opcode.MAXIMUM:
         # From the last step on: memory, maximum. Words may come faster than they are written.
         stalls = (tiles - 1) * max(0, turns - layer.steps)
-        total = fetch + steps + stalls + _POOL + turns - 1 + g.neighbours + 1
+        total = fetch + steps + stalls + _POOL + turns - 1 + store_latency(g) + 1
         return LayerCycles(total, steps, stalls, 0, 0.0, 1.0)
     # The next tile may end no sooner than the one before has left.
     stalls = (tiles - 1) * max(0, tile_cycles(g) - layer.steps)
@@ -96,10 +109,12 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     wanted = layer.outputs - (layer.tiles - 1) * g.columns
     array, way = array_latency(g), _way(g, joins=layer.join is not None)
     written = array + (wanted - 1) * interval + 1 + way + stored
-    # Once the stages on the way are full, columns wait for them. Those without an output are dropped, the first of them
-    # when the one before has left the drain's first stage.
-    waiting = min(g.columns, wanted + 1)
-    drained = array + 1 + max(waiting - 1, way + (waiting - 1 - way) * interval) + g.columns - waiting
+    # Once the stages on the way are full, columns wait for them; a skid buffer is one more. Those without an output are
+    # dropped, which the ones before still delay while they are in the drain's first stage; where both of its stages
+    # move at once, in any of them.
+    stages, delayed = way + is_pipelined(g), 1 + is_pipelined(g)
+    waiting = min(g.columns, wanted + delayed)
+    drained = array + 1 + max(waiting - 1, stages + (waiting - 1 - stages) * interval) + g.columns - waiting
     total = fetch + steps + stalls + max(drained, written) + 1
     useful = macs / (total * g.rows * g.columns * g.lanes)
     return LayerCycles(total, steps, stalls, 0, useful, layer.outputs / (layer.tiles * g.columns))
@@ -116,10 +131,11 @@ def leaving_steps(geometry: Geometry, interval: int, *, joins: bool) -> int:
     return geometry.columns * interval + _way(geometry, joins=joins)
 
 
-def load_descriptor_cycles(waits: int) -> LayerCycles:
+def load_descriptor_cycles(waits: int, geometry: Geometry) -> LayerCycles:
     """Cycles of a descriptor that begins a load, of which the one before needs another `waits` from its first on."""
-    waits = max(0, waits - 1 - LOAD_WORDS)
-    return LayerCycles(1 + LOAD_WORDS + waits + 1, 0, 0, waits, 0.0, 0.0)
+    fetch = read_latency(geometry) + LOAD_WORDS
+    waits = max(0, waits - fetch)
+    return LayerCycles(fetch + waits + 1, 0, 0, waits, 0.0, 0.0)
 
 
 def sum_cycles(parts: list[LayerCycles], geometry: Geometry, *, macs: int) -> LayerCycles:

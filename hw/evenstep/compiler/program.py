@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evenstep.compiler.cycles import END_CYCLES, LayerCycles
+from evenstep.compiler.cycles import LayerCycles, end_cycles
 from evenstep.compiler.layout import Layout, host_image
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.banks import ONE_BANK, LineBanks
@@ -212,7 +212,7 @@ class Program:
     @property
     def cycles(self) -> int:
         """Cycles of a run, exactly; where weights stream, with the external memory that it was compiled for."""
-        return END_CYCLES + sum(layer.cycles.total for layer in self.layers)
+        return end_cycles(self.geometry) + sum(layer.cycles.total for layer in self.layers)
 
     @property
     def least_cycles(self) -> int:

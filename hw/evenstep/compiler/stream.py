@@ -127,7 +127,7 @@ class _Loads:
         # Behind the last one, a load of nothing waits for it.
         words = self._sizes[self._next] if self._next < len(self._sizes) else 0
         descriptors.append(LoadDescriptor(self._address, self._half(self._next), words))
-        own = load_descriptor_cycles(max(0, self._idle - self._time))
+        own = load_descriptor_cycles(max(0, self._idle - self._time), self._geometry)
         cycles.append(own)
         self._time += own.total
         g = self._geometry

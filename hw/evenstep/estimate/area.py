@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from evenstep.estimate.array import FAMILIES, array_flip_flops, array_luts, default_family
+from evenstep.gateware.timing import is_pipelined
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 from evenstep.spec.requantize import VALUE_BITS
@@ -100,6 +101,8 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
         flip_flops["sequencer"] += 60 + 2 * (g.wide_depth - 1).bit_length()
     if g.neighbours:
         _add_banks(g, luts, flip_flops)
+    if is_pipelined(g):
+        _add_registers(g, luts, flip_flops)
     return AreaEstimate(luts, flip_flops)
 
 
@@ -113,6 +116,27 @@ def _add_banks(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]) ->
     luts["rotation"], flip_flops["rotation"] = sum(words) * turns, 0
     luts["writeback"] = sum(_writeback_luts(word, turns) for word in words)
     flip_flops["writeback"] = sum(word + 50 for word in words)
+
+
+def _add_registers(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]) -> None:
+    """Add what is around an array that has registers at every stage; those of block RAMs are in these."""
+    act_bits, weight_bits = ((depth - 1).bit_length() for depth in (g.act_depth, g.weight_depth))
+    # Addresses and flags of a step on its way, and what is known of the next one.
+    flip_flops["sequencer"] += act_bits + weight_bits + 28 + (g.max_passes - 1).bit_length()
+    flip_flops["packer"] += g.rows * g.output_bits + 3
+    luts["packer"] += g.rows * g.output_bits + 3
+    if g.threshold_style == "bank":
+        flip_flops["thresholds"] += g.rows * (g.result_bits + 2**g.output_bits - 1) + g.output_bits + 4
+    # Results wait in front of the thresholds, and have a register in front of their memory.
+    result = g.rows * g.result_bits + (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 2
+    flip_flops["drain"] += 2 * result
+    luts["drain"] += result
+    # Words on their way to the activations, the host's access on its way to all, and what it reads on its way back:
+    # from each pair of 32-bit lanes.
+    stored = 0 if g.neighbours else g.rows * g.act_word_bits + act_bits + 2
+    words = [32, g.weight_word_bits, *[g.act_word_bits] * g.rows, *[g.result_bits] * g.rows, g.result_bits]
+    read = sum(min(width, 32 * -(-width // 64)) for width in words)
+    luts["memories"], flip_flops["memories"] = 0, stored + 80 + read
 
 
 def _writeback_luts(word_bits: int, turns: int) -> int:

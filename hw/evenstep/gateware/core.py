@@ -19,7 +19,9 @@ from evenstep.gateware.packer import Packer, word_layout
 from evenstep.gateware.pool import Pooler
 from evenstep.gateware.rotate import from_banks
 from evenstep.gateware.sequencer import Sequencer
+from evenstep.gateware.skid import SkidBuffer
 from evenstep.gateware.thresholds.create import create_threshold_unit
+from evenstep.gateware.timing import is_pipelined, store_latency
 from evenstep.gateware.writeback import WriteBack
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.geometry import Geometry
@@ -85,7 +87,8 @@ class Core(wiring.Component):
     Members
     -------
     region, host : In
-        Memory and access of the host, while `busy` is low. Data come `REGION_READ_CYCLES` after `read_enable`.
+        Memory and access of the host, while `busy` is low. Data come `region_read_cycles` of
+        `evenstep.gateware.timing` after `read_enable`.
     start, entry : In
         Strobe that runs the program at `entry`.
     reset : In(1)
@@ -134,15 +137,18 @@ class Core(wiring.Component):
         m = Module()
         g = self.geometry
 
-        images = self.images
-        m.submodules.program = program = WordMemory(width=32, depth=g.program_depth, init=images[Region.PROGRAM])
+        images, registered = self.images, is_pipelined(g)
+        m.submodules.program = program = WordMemory(
+            width=32, depth=g.program_depth, init=images[Region.PROGRAM], registered=registered
+        )
         m.submodules.weights = weights = self.weight_memory(
-            width=g.weight_word_bits, depth=g.weight_depth, init=images[Region.WEIGHTS]
+            width=g.weight_word_bits, depth=g.weight_depth, init=images[Region.WEIGHTS], registered=registered
         )
         activations = [
-            WordMemory(width=g.act_word_bits, depth=g.act_depth, init=images[Region.ACTIVATIONS]) for _ in range(g.rows)
+            WordMemory(width=g.act_word_bits, depth=g.act_depth, init=images[Region.ACTIVATIONS], registered=registered)
+            for _ in range(g.rows)
         ]
-        results = [WordMemory(width=g.result_bits, depth=g.result_depth) for _ in range(g.rows)]
+        results = [WordMemory(width=g.result_bits, depth=g.result_depth, registered=registered) for _ in range(g.rows)]
         wide = [WordMemory(width=g.wide_bits, depth=g.wide_depth) for _ in range(g.rows if g.wide_depth else 0)]
         for name, memories in (("activations", activations), ("results", results), ("wide", wide)):
             for row, memory in enumerate(memories):
@@ -157,6 +163,7 @@ class Core(wiring.Component):
             rows=g.rows,
             channel_bits=drain.channel_bits,
             init=images[Region.THRESHOLDS],
+            registered=registered,
         )
         blocks = {"sequencer": sequencer, "array": array, "drain": drain, "threshold": threshold, "packer": packer}
         for name, block in blocks.items():
@@ -167,8 +174,9 @@ class Core(wiring.Component):
         for name, banks in (("activations", activations), ("results", results), ("wide", wide)):
             if not banks:
                 continue
-            banked[name] = HostSignature(banks[0].host.signature.address_bits + ceil_log2(g.rows)).create()
-            bank = banked[name].address[banks[0].host.signature.address_bits :]
+            one = banks[0].host.signature
+            banked[name] = HostSignature(one.address_bits + ceil_log2(g.rows), read_cycles=one.read_cycles).create()
+            bank = banked[name].address[one.address_bits :]
             connect_host(m, banked[name], bank, [memory.host for memory in banks])
         regions = {
             Region.PROGRAM: program.host,
@@ -199,7 +207,8 @@ class Core(wiring.Component):
             wiring.connect(m, finished.o, joiner.i)
             regions |= {Region.WIDE: banked["wide"], Region.KNEES: joiner.host}
             finished = joiner
-        connect_regions(m, wiring.flipped(self.host), self.region, [regions[region] for region in sorted(regions)])
+        ports = [regions[region] for region in sorted(regions)]
+        connect_regions(m, wiring.flipped(self.host), self.region, ports, registered=registered)
 
         # Sequencer, operands and array.
         operands: list[Value] = [memory.read_data for memory in activations]
@@ -237,6 +246,11 @@ class Core(wiring.Component):
         # Drain, and behind it either results or thresholds.
         layer = sequencer.layer
         wiring.connect(m, array.o, drain.i)
+        if registered:
+            # The array looks at a register, whatever lets results wait.
+            m.submodules.results_skid = buffer = ResetInserter(self.reset)(SkidBuffer(finished.o.payload.shape()))
+            wiring.connect(m, finished.o, buffer.i)
+            finished = buffer
         value = finished.o.payload
         m.d.comb += [
             drain.start.eq(sequencer.layer_start),
@@ -252,15 +266,31 @@ class Core(wiring.Component):
         result_write = finished.o.valid & layer.raw
         if joiner is not None:
             result_write &= ~layer.join.keeps
+        result, result_done = value, result_write & value.last
+        if registered:
+            result = Signal.like(value, name="result", reset_less=True)
+            early_write, early_done = result_write, result_done
+            result_write, result_done = Signal(name="result_valid"), Signal(name="result_written")
+            m.d.sync += [result.eq(value), result_write.eq(early_write), result_done.eq(early_done)]
         for row, memory in enumerate(results):
+            if registered:
+                # Nobody but the host reads here.
+                host_word = memory.host.address[memory.lane_bits :]
+                m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(host_word)]
             m.d.comb += [
-                memory.write_address.eq(value.channel),
-                memory.write_data.eq(value.values.word_select(row, g.result_bits)),
+                memory.write_address.eq(result.channel),
+                memory.write_data.eq(result.values.word_select(row, g.result_bits)),
                 memory.write_enable.eq(result_write),
             ]
 
         # Write-back of codes.
-        wiring.connect(m, threshold.o, packer.i)
+        if registered:
+            # A packer that waits would stop all before it, up to the array.
+            m.submodules.skid = skid = ResetInserter(self.reset)(SkidBuffer(packer.i.payload.shape()))
+            wiring.connect(m, threshold.o, skid.i)
+            wiring.connect(m, skid.o, packer.i)
+        else:
+            wiring.connect(m, threshold.o, packer.i)
         m.d.comb += packer.start.eq(sequencer.layer_start)
         m.d.comb += [packer.digits.eq(layer.digits), packer.stride.eq(layer.digit_stride)]
         words = stream.Signature(word_layout(g)).create()
@@ -288,7 +318,7 @@ class Core(wiring.Component):
             with m.If(layer.pool):
                 m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(pooler.ready)]
                 m.d.comb += [written.eq(pooler.o.payload), words.valid.eq(pooler.o.valid)]
-        done = self._store(m, "codes", words, activations, sequencer) | (result_write & value.last)
+        done = self._store(m, "codes", words, activations, sequencer) | result_done
         if joiner is not None:
             done |= self._connect_wide(m, joiner, sequencer, array, wide) & layer.raw
         m.d.comb += sequencer.written.eq(done)
@@ -316,6 +346,12 @@ class Core(wiring.Component):
             written = writeback.written
         else:
             m.d.comb += words.ready.eq(1)
+            if store_latency(self.geometry):
+                at_memory = Signal(len(address), name=f"{name}_address", reset_less=True)
+                enabled, held = Signal(name=f"{name}_valid"), Signal.like(rows, name=f"{name}_held", reset_less=True)
+                done = Signal(name=f"{name}_written")
+                m.d.sync += [at_memory.eq(address), enabled.eq(words.valid), held.eq(rows), done.eq(written)]
+                address, enable, rows, written = at_memory, enabled.replicate(len(memories)), held, done
         for bank, memory in enumerate(memories):
             m.d.comb += [
                 memory.write_address.eq(address),
@@ -372,11 +408,19 @@ class Core(wiring.Component):
             # Shortcuts lie as rows take them; only windows turn from bank to bank.
             numbers = from_banks(numbers, Mux(layer.scan, sequencer.step_bank, 0))
         m.d.comb += joiner.read_data.eq(Cat(numbers))
+        addresses: list[Value] = [_read_address(sequencer, row) for row in range(len(memories))]
+        if is_pipelined(self.geometry):
+            # This memory is read in one cycle, the operands in two.
+            early = Cat(addresses)
+            late = Signal.like(early, name="scan_address", reset_less=True)
+            with m.If(sequencer.read_enable):
+                m.d.sync += late.eq(early)
+            addresses = [late.word_select(row, sequencer.act_bits) for row in range(len(memories))]
         with m.If(layer.scan):
             m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(joiner.step.ready)]
         for row, memory in enumerate(memories):
             m.d.comb += [
-                memory.read_address.eq(Mux(layer.scan, _read_address(sequencer, row), joiner.read_address)),
+                memory.read_address.eq(Mux(layer.scan, addresses[row], joiner.read_address)),
                 memory.read_enable.eq(Mux(layer.scan, sequencer.read_enable, joiner.read_enable)),
             ]
         return self._store(m, "numbers", joiner.write, memories, sequencer)

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.gateware.array import column_layout
+from evenstep.gateware.timing import is_pipelined
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["Drain", "channel_bits", "drained_layout"]
@@ -111,7 +112,8 @@ class Drain(wiring.Component):
         pending_last = Signal(reset_less=True)
 
         ready2 = ~self.o.valid | self.o.ready
-        ready1 = ~pending | ready2
+        # Where the array is pipelined, both stages move at once: one LUT less on the way to it.
+        ready1 = ready2 if is_pipelined(g) else ~pending | ready2
         wanted = index < self.outputs
         take = self.i.valid & self.i.ready
         m.d.comb += [self.i.ready.eq(ready1), self.drained.eq(take & self.i.payload.final)]

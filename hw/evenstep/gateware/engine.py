@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from evenstep.axi.read_port import AXI4ReadInterface
 from evenstep.gateware.core import Core, external_port, host_words
 from evenstep.gateware.memory import WordMemory
+from evenstep.gateware.timing import region_read_cycles
 from evenstep.link.decoder import CommandDecoder
 from evenstep.link.frame import FrameReceiver, FrameSender
 from evenstep.link.protocol import ADDRESS_BITS, Region
@@ -72,7 +73,11 @@ class Engine(wiring.Component):
         m = Module()
         m.submodules.receiver = receiver = FrameReceiver()
         m.submodules.sender = sender = FrameSender()
-        m.submodules.decoder = decoder = CommandDecoder(identity=self.geometry.hash, sizes=host_words(self.geometry))
+        m.submodules.decoder = decoder = CommandDecoder(
+            identity=self.geometry.hash,
+            sizes=host_words(self.geometry),
+            read_cycles=region_read_cycles(self.geometry),
+        )
         m.submodules.core = core = Core(self.geometry, images=self.images, weight_memory=self.weight_memory)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
         wiring.connect(m, receiver.o, decoder.i)

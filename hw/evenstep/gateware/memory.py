@@ -1,8 +1,11 @@
 """Memories: wide words for the engine, 32-bit words for the host."""
 
+import functools
+import itertools
+import operator
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -11,21 +14,22 @@ from evenstep.checks import check_int
 
 __all__ = [
     "ANY_COLLISION",
-    "REGION_READ_CYCLES",
     "HostInterface",
     "HostSignature",
     "WordMemory",
     "connect_host",
     "connect_regions",
+    "select_read",
 ]
 
 HOST_BITS = 32
+# Cycles of the host's reads from a memory with registers: from the memory, behind its register, and behind those of
+# pairs of lanes, from which the host's word is chosen: block RAMs may lie far away from each other.
+_REGISTERED_CYCLES = 3
 #: Attribute for Yosys: nobody cares what a memory reads while the same word is written. So it is in an engine, where a
 #: layer reads other words than it writes and the host comes between runs. Otherwise Yosys would put registers and a
 #: choice beside block RAMs, which do not keep the old word as Amaranth's memories promise it.
 ANY_COLLISION = {"no_rw_check": "1"}
-#: Cycles from the host's read of a region to its data.
-REGION_READ_CYCLES = 3
 
 
 class HostInterface(wiring.PureInterface):
@@ -41,6 +45,13 @@ class HostInterface(wiring.PureInterface):
 class HostSignature(wiring.Signature):
     """Access of the host to a memory, seen from the host.
 
+    Parameters
+    ----------
+    address_bits : int
+        Width of an address.
+    read_cycles : int
+        1, or more where the memory is read through registers.
+
     Members
     -------
     address : Out(address_bits)
@@ -48,15 +59,15 @@ class HostSignature(wiring.Signature):
     read_enable : Out(1)
         Read. Takes the engine's read port: only while the engine does not use the memory.
     read_data : In(32)
-        What was read, one cycle after `read_enable`. Bits that the memory has not are 0.
+        What was read, `read_cycles` after `read_enable`. Bits that the memory has not are 0.
     write_enable : Out(1)
         Write. Shares the engine's write port likewise.
     write_data : Out(32)
         What to write.
     """
 
-    def __init__(self, address_bits: int):
-        self.address_bits = address_bits
+    def __init__(self, address_bits: int, *, read_cycles: int = 1):
+        self.address_bits, self.read_cycles = address_bits, read_cycles
         super().__init__(
             {
                 "address": Out(address_bits),
@@ -72,40 +83,63 @@ class HostSignature(wiring.Signature):
 
 
 def connect_host(m: Module, host, select: Value, ports: list) -> None:
-    """Connect `host` to the port whose number in `ports` is `select`.
+    """Connect `host` to the port whose number in `ports` is `select`; data of all take as many cycles as `host` says.
 
     A `select` beyond them reads 0 and writes nothing.
     """
-    selected = Signal(max(1, len(select)))
-    with m.If(host.read_enable):
-        m.d.sync += selected.eq(select)
+    selected = select_read(m, host, select, cycles=host.signature.read_cycles)
     for number, port in enumerate(ports):
         _hand_on(m, host, port, select == number)
         with m.If(selected == number):
             m.d.comb += host.read_data.eq(port.read_data)
 
 
-def connect_regions(m: Module, host, region: Value, ports: list[HostInterface]) -> None:
-    """Connect `host` to the port whose number is `region`, as `connect_host`; data come `REGION_READ_CYCLES` later.
+def select_read(m: Module, host, select: Value, *, cycles: int) -> Signal:
+    """`select` of the host's read, from so many cycles after it on until the next."""
+    selected = Signal(max(1, len(select)))
+    with m.If(host.read_enable):
+        m.d.sync += selected.eq(select)
+    for _ in range(1, cycles):
+        early, selected = selected, Signal.like(selected, name="selected_late")
+        m.d.sync += selected.eq(early)
+    return selected
+
+
+def connect_regions(m: Module, host, region: Value, ports: list[HostInterface], *, registered: bool) -> None:
+    """Connect `host` to the port whose number is `region`, as `connect_host`; data come
+    `evenstep.gateware.timing.region_read_cycles` later.
 
     A region's memories may lie anywhere on the device, so what they give goes through a register on its way to the
-    choice among regions, and through another behind it. Where reads follow each other faster, `region` must stay.
+    choice among regions, and through another behind it. Where memories are `registered`, so is what the host asks for,
+    and those that are not get one more register. Where reads follow each other faster, `region` must stay.
     """
     near = []
     for number, port in enumerate(ports):
         register = HostSignature(len(port.address)).create(path=("regions", number))
-        _hand_on(m, register, port)
-        m.d.sync += register.read_data.eq(port.read_data)
+        _hand_on(m, register, port, domain="sync" if registered else "comb")
+        data = port.read_data
+        for _ in range(port.signature.read_cycles, _REGISTERED_CYCLES if registered else 1):
+            early, data = data, Signal.like(data, name=f"region{number}_data")
+            m.d.sync += data.eq(early)
+        m.d.sync += register.read_data.eq(data)
         near.append(register)
     chosen = HostSignature(len(host.address)).create(path=("regions", "chosen"))
-    connect_host(m, chosen, region, near)
+    if registered:
+        # A bit for each region, so that the choice is a LUT for two of them.
+        for number, port in enumerate(near):
+            _hand_on(m, chosen, port, region == number)
+        wanted = select_read(m, chosen, Cat(region == number for number in range(len(near))), cycles=1)
+        words = [port.read_data & bit.replicate(HOST_BITS) for port, bit in zip(near, wanted, strict=True)]
+        m.d.comb += chosen.read_data.eq(functools.reduce(operator.or_, words))
+    else:
+        connect_host(m, chosen, region, near)
     _hand_on(m, host, chosen)
     m.d.sync += host.read_data.eq(chosen.read_data)
 
 
-def _hand_on(m: Module, host, port, enable: ValueLike = 1) -> None:
+def _hand_on(m: Module, host, port, enable: ValueLike = 1, domain: str = "comb") -> None:
     """Hand on to `port` what `host` asks for, where `enable` is set; data are left to the caller."""
-    m.d.comb += [
+    m.d[domain] += [
         port.address.eq(host.address),
         port.write_data.eq(host.write_data),
         port.read_enable.eq(host.read_enable & enable),
@@ -116,9 +150,9 @@ def _hand_on(m: Module, host, port, enable: ValueLike = 1) -> None:
 class WordMemory(wiring.Component):
     """Memory of wide words with one read and one write port, which the host shares.
 
-    Reads take one cycle and hold their data until the next. A word of `width` bits lies in 32-bit lanes, each a memory
-    of its own, so that any block RAM serves without write masks; the host sees lane l of word w at address
-    ``w * 2**ceil(log2(lanes)) + l``.
+    Reads take one cycle and hold their data until the next; two cycles where there is a register behind them. A word of
+    `width` bits lies in 32-bit lanes, each a memory of its own, so that any block RAM serves without write masks; the
+    host sees lane l of word w at address ``w * 2**ceil(log2(lanes)) + l``.
 
     Parameters
     ----------
@@ -128,13 +162,16 @@ class WordMemory(wiring.Component):
         Number of words.
     init : sequence of int
         Host words that the memory holds at power-up, from address 0 on; the rest is 0.
+    registered : bool
+        Whether there is: for block RAM, which is slow without its output register. The engine must then have
+        `read_enable` set while the host reads.
 
     Members
     -------
     read_address, read_enable : In
         The engine reads a word.
     read_data : Out(width)
-        The word read, one cycle later.
+        The word read, one cycle later; where it is registered, behind another cycle in which `read_enable` is set.
     write_address, write_enable, write_data : In
         The engine writes a word.
     host : In(HostSignature)
@@ -149,7 +186,7 @@ class WordMemory(wiring.Component):
     write_data: Signal
     host: HostInterface
 
-    def __init__(self, *, width: int, depth: int, init: Sequence[int] = ()):
+    def __init__(self, *, width: int, depth: int, init: Sequence[int] = (), registered: bool = False):
         self.width = check_int("Memory width", width, 1)
         self.depth = check_int("Memory depth", depth, 2)
         self.lanes = -(-width // HOST_BITS)
@@ -157,6 +194,8 @@ class WordMemory(wiring.Component):
         self.init = tuple(init)
         check_int("Host words at power-up", len(self.init), 0, depth << self.lane_bits)
         self.address_bits = ceil_log2(depth)
+        self.registered = registered
+        read_cycles = _REGISTERED_CYCLES if registered else 1
         super().__init__(
             {
                 "read_address": In(self.address_bits),
@@ -165,7 +204,7 @@ class WordMemory(wiring.Component):
                 "write_address": In(self.address_bits),
                 "write_enable": In(1),
                 "write_data": In(width),
-                "host": In(HostSignature(self.address_bits + self.lane_bits)),
+                "host": In(HostSignature(self.address_bits + self.lane_bits, read_cycles=read_cycles)),
             }
         )
 
@@ -173,9 +212,6 @@ class WordMemory(wiring.Component):
         m = Module()
         host_word = self.host.address[self.lane_bits :]
         host_lane = self.host.address[: self.lane_bits]
-        selected = Signal(max(1, self.lane_bits))
-        with m.If(self.host.read_enable):
-            m.d.sync += selected.eq(host_lane)
         words = []
         for lane in range(self.lanes):
             low = lane * HOST_BITS
@@ -193,11 +229,40 @@ class WordMemory(wiring.Component):
                 write.data.eq(self.write_data[low : low + width]),
             ]
             with m.If(self.host.read_enable):
-                m.d.comb += [read.addr.eq(host_word), read.en.eq(1)]
-            with m.If(self.host.write_enable & (host_lane == lane)):
-                m.d.comb += [write.addr.eq(host_word), write.en.eq(1), write.data.eq(self.host.write_data)]
-            with m.If(selected == lane):
-                m.d.comb += self.host.read_data.eq(read.data)
-            words.append(read.data)
-        m.d.comb += self.read_data.eq(Cat(words))
+                m.d.comb += read.addr.eq(host_word)
+                if not self.registered:
+                    m.d.comb += read.en.eq(1)
+            host_writes = self.host.write_enable & (host_lane == lane)
+            if self.registered:
+                # The lane is not waited for by what the host writes, nor anything where the engine writes nothing.
+                with m.If(~self.write_enable):
+                    m.d.comb += [write.addr.eq(host_word), write.en.eq(host_writes)]
+                    m.d.comb += write.data.eq(self.host.write_data)
+            else:
+                with m.If(host_writes):
+                    m.d.comb += [write.addr.eq(host_word), write.en.eq(1), write.data.eq(self.host.write_data)]
+            word = read.data
+            if self.registered:
+                word = Signal(width, name=f"word{lane}", reset_less=True)
+                with m.If(self.read_enable):
+                    m.d.sync += word.eq(read.data)
+            words.append(word)
+        self.give_words(m, words)
         return m
+
+    def give_words(self, m: Module, words: list[Value]) -> None:
+        """Hand what was read to engine and host; `words` are those of the lanes."""
+        m.d.comb += self.read_data.eq(Cat(words))
+        lane = self.host.address[: self.lane_bits]
+        if self.registered:
+            is_odd = select_read(m, self.host, lane[:1], cycles=_REGISTERED_CYCLES - 1)
+            pairs = itertools.zip_longest(words[::2], words[1::2])
+            words = []
+            for number, (even, odd) in enumerate(pairs):
+                words.append(held := Signal(HOST_BITS, name=f"pair{number}", reset_less=True))
+                m.d.sync += held.eq(even if odd is None else Mux(is_odd, odd, even))
+            lane = lane[1:]
+        selected = select_read(m, self.host, lane, cycles=self.host.signature.read_cycles)
+        for number, word in enumerate(words):
+            with m.If(selected == number):
+                m.d.comb += self.host.read_data.eq(word)

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from evenstep.gateware.timing import is_pipelined
 from evenstep.gateware.writeback import written_layout
 from evenstep.spec.geometry import Geometry
 
@@ -89,7 +90,9 @@ class Packer(wiring.Component):
         for row in range(g.rows):
             code = self.i.payload.codes.word_select(row, g.output_bits)
             m.d.comb += row_lanes(now, row).word_select(lane, g.output_bits).eq(code)
-        m.d.comb += complete.eq((lane == g.lanes - 1) | self.i.payload.last)
+        # Whether the lane is the last one is known a code ahead where there is no time to compare.
+        ends, last_lane = lane == g.lanes - 1, Signal(init=g.lanes == 1)
+        m.d.comb += complete.eq((last_lane if is_pipelined(g) else ends) | self.i.payload.last)
 
         emitted = Signal()
         ending = Signal()
@@ -115,11 +118,12 @@ class Packer(wiring.Component):
         with m.If(~complete | free):
             m.d.comb += self.i.ready.eq(1)
             with m.If(self.i.valid):
-                m.d.sync += [collected.eq(now), lane.eq(lane + 1)]
+                m.d.sync += [collected.eq(now), lane.eq(lane + 1), last_lane.eq(lane == g.lanes - 2)]
                 with m.If(complete):
                     m.d.sync += [
                         collected.eq(0),
                         lane.eq(0),
+                        last_lane.eq(g.lanes == 1),
                         word.eq(word + 1 + Mux(self.i.payload.last, self.skip, 0)),
                         leaving.eq(now),
                         digit.eq(0),

@@ -1,5 +1,7 @@
 """Sequencer: runs a program of layer descriptors out of on-chip memories, without the host."""
 
+import itertools
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -7,7 +9,7 @@ from amaranth.utils import ceil_log2
 
 from evenstep.gateware.join import join_layout
 from evenstep.gateware.rotate import to_banks
-from evenstep.gateware.timing import threshold_interval
+from evenstep.gateware.timing import is_pipelined, operand_latency, read_latency, threshold_interval
 from evenstep.gateware.window import WindowWalker
 from evenstep.spec.banks import BANK_WORDS
 from evenstep.spec.geometry import Geometry
@@ -81,10 +83,10 @@ class Sequencer(wiring.Component):
     steps : Out(32)
         Steps that the array took in it.
     program_address, program_enable, program_data
-        Read port of the program memory, data one cycle later.
+        Read port of the program memory, data `evenstep.gateware.timing.read_latency` cycles later.
     act_address, weight_address, read_enable : Out
-        Read ports of the operand memories, data one cycle later; of a scan, `act_address` is one of wide numbers. Where
-        rows are neighbours, it is an address for each bank, bank 0 low.
+        Read ports of the operand memories, data as many cycles later in which `read_enable` is set; of a scan,
+        `act_address` is one of wide numbers. Where rows are neighbours, it is an address for each bank, bank 0 low.
     step_valid, step_first, step_last, step_shift, step_count, step_final : Out(1)
         Flags of the step whose operands the memories give in this cycle.
     step_inside : Out
@@ -92,7 +94,7 @@ class Sequencer(wiring.Component):
     step_bank, last_column : Out
         Where rows are neighbours: bank of the first row's operands, and positions in a line - 1.
     step_ready : In(1)
-        The array takes the step.
+        The array takes the step. Where it is pipelined, what takes steps must be ready for the next while it has none.
     layer : Out
         Settings of the current layer, stable from `layer_start` until it is written.
     layer_start : Out(1)
@@ -176,6 +178,7 @@ class Sequencer(wiring.Component):
         m = Module()
         g = self.geometry
         act_bits, weight_bits = self.act_bits, len(self.weight_address)
+        pipelined = is_pipelined(g)
         blanks = g.convolution or threshold_interval(g) > 1  # passes may read word 0 again and again
 
         record = data.StructLayout(
@@ -187,6 +190,7 @@ class Sequencer(wiring.Component):
                 "count": 1,
                 **({"padding": 9} if g.convolution else {}),
                 **({"blank": 1} if blanks else {}),
+                **({"single": 1} if pipelined else {}),
             }
         )
         m.submodules.passes = table = memory.Memory(shape=record, depth=max(2, g.max_passes), init=[])
@@ -196,7 +200,6 @@ class Sequencer(wiring.Component):
         pc = Signal(self.program_bits)
         header_words = HEADER_WORDS + _window_words(g) + (JOIN_WORDS + g.neighbours if g.wide_depth else 0)
         word = Signal(range(header_words))
-        arriving = Signal()
         loads, loaded = Signal(), Signal()
         passes = Signal(8)
         tiles = Signal(16)
@@ -208,15 +211,40 @@ class Sequencer(wiring.Component):
         pass_index = Signal(range(max(2, g.max_passes)))
         fetched = self.program_data
         m.d.comb += self.program_address.eq(pc)
+        reading = read_latency(g)
+        *asked, arriving = (Signal(name=f"arriving{n}") for n in range(reading))
 
         # Run: `step` counts within the pass whose record the table gives.
         step = Signal(12)
-        tile = Signal(16)
         last_pass = Signal()
         last_step = Signal()
+        last_tile = Signal()
         current = table_read.data
         m.d.comb += table_read.en.eq(0)  # a read port is enabled by default; the record must stay until the next is due
-        m.d.comb += [last_pass.eq(pass_index == passes), last_step.eq(step == current.steps)]
+        if pipelined:
+            # Comparisons are done a step ahead: with the step, pass and tile that follow.
+            next_step, next_pass, tiles_left = Signal.like(step), Signal.like(pass_index), Signal.like(tiles)
+            ends_pass, ends_tile = Signal(), Signal()
+            m.d.comb += [
+                last_step.eq(current.single | ends_pass),
+                last_pass.eq(ends_tile),
+                table_read.addr.eq(next_pass),
+            ]
+            begin_pass = [next_step.eq(1), ends_pass.eq(0), pass_index.eq(next_pass), ends_tile.eq(next_pass == passes)]
+            begin_pass.append(next_pass.eq(Mux(next_pass == passes, 0, next_pass + 1)))
+            following_step = [step.eq(next_step), next_step.eq(next_step + 1), ends_pass.eq(next_step == current.steps)]
+            rewind = [pass_index.eq(0), next_pass.eq(0)]
+            first_tile = [tiles_left.eq(tiles), last_tile.eq(tiles == 1)]
+            next_tile = [tiles_left.eq(tiles_left - 1), last_tile.eq(tiles_left == 2)]
+        else:
+            tile = Signal(16)
+            m.d.comb += [
+                last_pass.eq(pass_index == passes),
+                last_step.eq(step == current.steps),
+                last_tile.eq(tile + 1 == tiles),
+            ]
+            begin_pass, following_step, rewind = [], [step.eq(step + 1)], [pass_index.eq(0)]
+            first_tile, next_tile = [tile.eq(0)], [tile.eq(tile + 1)]
 
         # Positions of which something is yet to come: of the array, and of what is written.
         position_bits = 24 if g.convolution else 1
@@ -254,21 +282,33 @@ class Sequencer(wiring.Component):
             m.d.sync += self.cycles.eq(self.cycles + 1)
         with m.If(self.step_valid & self.step_ready):
             m.d.sync += self.steps.eq(self.steps + 1)
-        # A step waits with its operands at the memories' outputs until the array takes it.
-        go = ~self.step_valid | self.step_ready
+        # A step waits with its operands at the memories' outputs until the array takes it. Where it is pipelined, steps
+        # on their way to and through the memories wait with it, and nothing moves but what the array lets.
+        go = self.step_ready if pipelined else ~self.step_valid | self.step_ready
+        names = ["valid", "first", "last", "shift", "count", "final"]
+        names += ["inside"] * (walker is not None and g.wide_depth > 0) + ["bank"] * g.neighbours
+        flags = [{name: getattr(self, f"step_{name}") for name in names}]
+        for stage in range(1, operand_latency(g)):
+            flags.insert(0, {name: Signal.like(flags[0][name], name=f"{name}_{stage}_before") for name in names})
+        issued = flags[0]
         with m.If(go):
-            m.d.sync += self.step_valid.eq(0)
+            for before, after in itertools.pairwise(flags):
+                m.d.sync += [after[name].eq(before[name]) for name in names]
+            m.d.sync += issued["valid"].eq(0)
+        if pipelined:
+            # While it is idle, the host reads the same memories.
+            m.d.comb += [self.read_enable.eq(go), self.program_enable.eq(1)]
 
         with m.FSM():
             with m.State("Idle"):
-                m.d.sync += [pc.eq(self.entry), self.busy.eq(self.start), arriving.eq(0)]
+                m.d.sync += [pc.eq(self.entry), self.busy.eq(self.start), Cat(asked, arriving).eq(0)]
                 with m.If(self.start):
                     m.d.sync += [self.cycles.eq(0), self.steps.eq(0), loaded.eq(0)]
                     m.next = "Header"
 
             with m.State("Header"):
                 m.d.comb += self.program_enable.eq(1)
-                m.d.sync += [pc.eq(pc + 1), arriving.eq(1)]
+                m.d.sync += [pc.eq(pc + 1), Cat(asked, arriving).eq(Cat(1, asked))]
                 with m.If(arriving):
                     m.d.sync += word.eq(word + 1)
                     with m.Switch(word):
@@ -331,16 +371,16 @@ class Sequencer(wiring.Component):
                         if g.wide_depth:
                             self._decode_join(m, fetched)
                     with m.If(word == header_words - 1):
-                        m.d.sync += [word.eq(0), pass_half.eq(0), pass_index.eq(0)]
+                        m.d.sync += [word.eq(0), pass_half.eq(0), *rewind]
                         m.next = "Passes"
 
             if g.port_bits:
                 with m.State("Load"):
-                    # One word was fetched too many. A load that failed in an earlier run says nothing.
-                    m.d.sync += [word.eq(0), arriving.eq(0)]
+                    # Words on their way were fetched too many. A load that failed in an earlier run says nothing.
+                    m.d.sync += [word.eq(0), Cat(asked, arriving).eq(0)]
                     with m.If(~self.load_busy):
                         m.d.comb += self.load_start.eq(~(self.load_failed & loaded))
-                        m.d.sync += [pc.eq(pc - 1), loaded.eq(1)]
+                        m.d.sync += [pc.eq(pc - reading), loaded.eq(1)]
                         m.next = "Header"
                         with m.If(self.load_failed & loaded):
                             m.d.sync += self.busy.eq(0)
@@ -359,19 +399,22 @@ class Sequencer(wiring.Component):
                 ]
                 if g.convolution:
                     m.d.comb += table_write.data.padding.eq(pass_first[20:])
+                if pipelined:
+                    m.d.comb += table_write.data.single.eq(fetched[20:] == 0)
                 if blanks:
                     m.d.comb += table_write.data.blank.eq(pass_first[29])
                 m.d.sync += [pc.eq(pc + 1), pass_half.eq(~pass_half), pass_first.eq(fetched)]
                 with m.If(pass_half):
                     m.d.sync += pass_index.eq(pass_index + 1)
-                    with m.If(last_pass):
+                    with m.If(pass_index == passes):
                         m.d.sync += pass_index.eq(0)
                         m.next = "Start"
 
             with m.State("Start"):
-                # The table's first record is read here; one word was fetched too many.
+                # The table's first record is read here; words on their way were fetched too many.
                 m.d.comb += [self.layer_start.eq(1), table_read.en.eq(1)]
-                m.d.sync += [pc.eq(pc - 1), step.eq(0), tile.eq(0), tile_weight.eq(weight_base), arriving.eq(0)]
+                m.d.sync += [pc.eq(pc - reading), step.eq(0), *first_tile, tile_weight.eq(weight_base)]
+                m.d.sync += [Cat(asked, arriving).eq(0), *begin_pass]
                 m.d.sync += [undrained.eq(1), unwritten.eq(1)]
                 if walker is not None:
                     m.d.comb += walker.start.eq(1)
@@ -382,47 +425,46 @@ class Sequencer(wiring.Component):
                 m.next = "Run"
 
             with m.State("Run"):
-                m.d.comb += [
-                    *(self.act_address.word_select(place, act_bits).eq(one) for place, one in enumerate(addresses)),
-                    self.weight_address.eq(tile_weight + current.weight + step),
-                    self.read_enable.eq(go),
-                ]
+                operands = [self.act_address.eq(Cat(one[:act_bits] for one in addresses))]
+                operands.append(self.weight_address.eq(tile_weight + current.weight + step))
+                if not pipelined:
+                    m.d.comb += [*operands, self.read_enable.eq(go)]
                 with m.If(go):
+                    if pipelined:
+                        m.d.sync += operands
                     m.d.sync += [
-                        self.step_valid.eq(1),
-                        self.step_first.eq((pass_index == 0) & (step == 0)),
-                        self.step_last.eq(last_pass & last_step),
-                        self.step_shift.eq(current.shift & (step == 0)),
-                        self.step_count.eq(current.count),
-                        self.step_final.eq(tile + 1 == tiles),
-                        step.eq(step + 1),
+                        issued["valid"].eq(1),
+                        issued["first"].eq((pass_index == 0) & (step == 0)),
+                        issued["last"].eq(last_pass & last_step),
+                        issued["shift"].eq(current.shift & (step == 0)),
+                        issued["count"].eq(current.count),
+                        issued["final"].eq(last_tile),
+                        *following_step,
                     ]
                     with m.If(last_step):
                         # The next record is read while this pass takes its last step, so that passes follow closely.
-                        following = Signal.like(pass_index)
-                        m.d.comb += [
-                            following.eq(pass_index + 1),
-                            table_read.addr.eq(following),
-                            table_read.en.eq(1),
-                        ]
-                        m.d.sync += [step.eq(0), pass_index.eq(following)]
+                        m.d.comb += table_read.en.eq(1)
+                        m.d.sync += [step.eq(0), *begin_pass]
+                        if not pipelined:
+                            following = Signal.like(pass_index)
+                            m.d.comb += [following.eq(Mux(last_pass, 0, pass_index + 1)), table_read.addr.eq(following)]
+                            m.d.sync += pass_index.eq(following)
                         with m.If(last_pass):
-                            m.d.comb += following.eq(0)
-                            m.d.sync += [tile.eq(tile + 1), tile_weight.eq(tile_weight + tile_stride)]
-                            with m.If(tile + 1 == tiles):
-                                m.d.sync += [tile.eq(0), tile_weight.eq(weight_base)]
+                            m.d.sync += [*next_tile, tile_weight.eq(tile_weight + tile_stride)]
+                            with m.If(last_tile):
+                                m.d.sync += [*first_tile, tile_weight.eq(weight_base)]
                                 with m.If(last_position):
                                     m.next = "Finish"
                     if walker is not None:
                         if g.wide_depth:
-                            m.d.sync += self.step_inside.eq(walker.inside)
+                            m.d.sync += issued["inside"].eq(walker.inside)
                         if g.neighbours:
-                            m.d.sync += self.step_bank.eq(walker.bank)
+                            m.d.sync += issued["bank"].eq(walker.bank)
                         m.d.comb += [
                             walker.step.eq(1),
                             walker.end_pass.eq(last_step),
                             walker.end_tile.eq(last_step & last_pass),
-                            walker.end_position.eq(last_step & last_pass & (tile + 1 == tiles)),
+                            walker.end_position.eq(last_step & last_pass & last_tile),
                         ]
 
             with m.State("Finish"):

@@ -1,4 +1,4 @@
-"""How long array and thresholds take, by the geometry alone: what is built, and what cycles are computed from.
+"""How long the parts of an engine take, by the geometry alone: what is built, and what cycles are computed from.
 
 Nothing here needs a hardware language.
 """
@@ -11,6 +11,10 @@ __all__ = [
     "array_latency",
     "counter_latency",
     "is_pipelined",
+    "operand_latency",
+    "read_latency",
+    "region_read_cycles",
+    "store_latency",
     "threshold_interval",
     "threshold_latency",
     "tile_cycles",
@@ -24,9 +28,32 @@ OPERAND_REACH = 4
 def is_pipelined(geometry: Geometry) -> bool:
     """Whether the array consists of carry chains, with registers at every stage and in front of its operands.
 
-    Such an array decides two cycles ahead whether it advances, so that no path leads through all of it.
+    Such an array decides two cycles ahead whether it advances, so that no path leads through all of it. What is around
+    it has more registers too: memories are read through one, and so are operands addressed.
     """
     return geometry.counter == "ecp5" and not geometry.lane.breakpoints
+
+
+def read_latency(geometry: Geometry) -> int:
+    """Cycles from an address to the word at it, of program, operands, results and the thresholds of a bank."""
+    return 2 if is_pipelined(geometry) else 1
+
+
+def operand_latency(geometry: Geometry) -> int:
+    """Cycles from where the sequencer decides on a step to its operands at the array."""
+    return read_latency(geometry) + is_pipelined(geometry)
+
+
+def store_latency(geometry: Geometry) -> int:
+    """Cycles from a word of codes, or wide numbers, to its memory: rows that are neighbours have a register there."""
+    return 1 if is_pipelined(geometry) or geometry.neighbours else 0
+
+
+def region_read_cycles(geometry: Geometry) -> int:
+    """Cycles from the host's read of a memory to its data: through two registers behind the memory. Pipelined, there is
+    one in front too, and two more at the memory itself.
+    """
+    return 6 if is_pipelined(geometry) else 3
 
 
 def counter_latency(geometry: Geometry) -> int:
@@ -50,7 +77,8 @@ def tile_cycles(geometry: Geometry) -> int:
 
 def threshold_latency(geometry: Geometry) -> int:
     """Cycles from values, at the threshold unit's input, to their codes."""
-    return {"bank": 2, "requantize": 5}.get(geometry.threshold_style, geometry.output_bits + 1)
+    latencies = {"bank": 4 if is_pipelined(geometry) else 2, "requantize": 5}
+    return latencies.get(geometry.threshold_style, geometry.output_bits + 1)
 
 
 def threshold_interval(geometry: Geometry) -> int:

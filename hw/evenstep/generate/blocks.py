@@ -14,6 +14,7 @@ from evenstep.gateware.element import create_element
 from evenstep.gateware.engine import Engine
 from evenstep.gateware.packer import Packer
 from evenstep.gateware.thresholds.create import create_threshold_unit
+from evenstep.gateware.timing import is_pipelined
 from evenstep.generate.verilog import Conventions
 from evenstep.link.frame import FrameReceiver, FrameSender
 from evenstep.spec.geometry import Geometry
@@ -40,7 +41,12 @@ BLOCKS: dict[str, Callable[[Geometry], wiring.Component]] = {
     "element": create_element,
     "dot": _create_dot,
     "threshold": lambda g: create_threshold_unit(
-        g.threshold_style, width=g.result_bits, bits=g.output_bits, channels=g.threshold_depth, rows=g.rows
+        g.threshold_style,
+        width=g.result_bits,
+        bits=g.output_bits,
+        channels=g.threshold_depth,
+        rows=g.rows,
+        registered=is_pipelined(g),
     ),
     "drain": Drain,
     "combine": lambda g: Combiner(g, channel_bits=channel_bits(g)),

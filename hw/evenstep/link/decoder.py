@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenstep.gateware.memory import REGION_READ_CYCLES, HostInterface, HostSignature
+from evenstep.gateware.memory import HostInterface, HostSignature
 from evenstep.link.frame import PACKET_BYTE
 from evenstep.link.protocol import MAGIC, MAX_WORDS, VERSION, Command, Region, Status
 
@@ -24,6 +24,8 @@ class CommandDecoder(wiring.Component):
         16 bytes that `IDENTIFY` reports: the configuration hash.
     sizes : dict of Region to int
         Host words of each memory, gaps between lanes included.
+    read_cycles : int
+        Cycles from a read of memory to its data, at least 1.
 
     Members
     -------
@@ -56,11 +58,12 @@ class CommandDecoder(wiring.Component):
     cycles: Signal
     steps: Signal
 
-    def __init__(self, *, identity: bytes, sizes: dict[Region, int]):
+    def __init__(self, *, identity: bytes, sizes: dict[Region, int], read_cycles: int):
         if len(identity) != 16:
             raise ValueError(f"Identity must be 16 bytes long, not {len(identity)}")
         self.identity = identity
         self.sizes = sizes
+        self.read_cycles = read_cycles
         super().__init__(
             {
                 "i": In(stream.Signature(PACKET_BYTE)),
@@ -241,7 +244,7 @@ class CommandDecoder(wiring.Component):
                 m.next = "Read data"
             with m.State("Read data"):
                 m.d.sync += [word.eq(self.host.read_data), index.eq(index + 1)]
-                with m.If(index == REGION_READ_CYCLES):
+                with m.If(index == self.read_cycles):
                     m.d.sync += index.eq(0)
                     m.next = "Answer word"
             with m.State("Answer word"):

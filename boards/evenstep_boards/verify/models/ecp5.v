@@ -17,7 +17,7 @@ module EHXPLLL #(
     assign CLKOP = CLKI;
 endmodule
 
-// Block RAM without output registers (Lattice, ECP5 Memory Usage Guide, FPGA-TN-02204). 36 bits are written by port A
+// Block RAM, with and without output registers (Lattice, ECP5 Memory Usage Guide, FPGA-TN-02204). 36 bits are written by port A
 // and read by port B, and take the data pins of both: A the lower half.
 module DP16KD #(
     parameter DATA_WIDTH_A = 18, parameter DATA_WIDTH_B = 18,
@@ -57,7 +57,8 @@ module DP16KD #(
     DOB2, DOB1, DOB0
 );
     generate
-        if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || CSDECODE_A != "0b000" || CSDECODE_B != "0b000"
+        if ((REGMODE_A != "NOREG" && REGMODE_A != "OUTREG") || (REGMODE_B != "NOREG" && REGMODE_B != "OUTREG")
+            || (DATA_WIDTH_B == 36 && REGMODE_A != REGMODE_B) || CSDECODE_A != "0b000" || CSDECODE_B != "0b000"
             || CLKAMUX != "CLKA" || CLKBMUX != "CLKB") unknown_mode_of_DP16KD error();
     endgenerate
 
@@ -69,7 +70,14 @@ module DP16KD #(
         DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4, DIB3,
         DIB2, DIB1, DIB0
     };
-    wire [35:0] out_a, out_b;
+    wire [35:0] read_a, read_b;
+    reg [35:0] held_a, held_b;
+    always @(posedge CLKA)
+        if (OCEA) held_a <= read_a;
+    always @(posedge CLKB)
+        if (OCEB) held_b <= read_b;
+    wire [35:0] out_a = REGMODE_A == "OUTREG" ? held_a : read_a;
+    wire [35:0] out_b = REGMODE_B == "OUTREG" ? held_b : read_b;
 
     // Each INITVAL has 320 bits, two bytes of 9 bits in every 20 of them.
     evenstep_block_ram #(
@@ -91,12 +99,12 @@ module DP16KD #(
         .address_a({
             ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0
         }),
-        .data_a({high, low}), .word_a(out_a),
+        .data_a({high, low}), .word_a(read_a),
         .clock_b(CLKB), .enable_b(CEB & ~CSB2 & ~CSB1 & ~CSB0), .write_b(WEB),
         .address_b({
             ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0
         }),
-        .data_b({18'h0, high}), .word_b(out_b)
+        .data_b({18'h0, high}), .word_b(read_b)
     );
 
     // Resets of the outputs are tied off: a design that uses them is another than ours.

@@ -2,17 +2,25 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 
+from evenstep.gateware.memory import select_read
 from evenstep.gateware.thresholds.unit import ThresholdUnit
 
 __all__ = ["ThresholdBank"]
 
 
 class ThresholdBank(ThresholdUnit):
-    """2**bits - 1 comparators for each row; a binary code from their thermometer. Latency 2."""
+    """2**bits - 1 comparators for each row; a binary code from their thermometer. Latency 2; 4 where `registered`.
+
+    Then memories have a register behind them, and comparators too.
+    """
 
     @property
     def latency(self) -> int:
-        return 2
+        return 4 if self.registered else 2
+
+    @property
+    def host_read_cycles(self) -> int:
+        return 1 + self.registered
 
     def elaborate(self, platform):
         m = Module()
@@ -20,9 +28,7 @@ class ThresholdBank(ThresholdUnit):
         advance = ~self.o.valid | self.o.ready
         pending = Signal()
         held = Signal.like(self.i.payload, reset_less=True)
-        host_selected = Signal(self.bits)
-        with m.If(self.host.read_enable):
-            m.d.sync += host_selected.eq(host_index)
+        host_selected = select_read(m, self.host, host_index, cycles=self.host_read_cycles)
 
         words = []
         for index in range(2**self.bits):
@@ -39,19 +45,38 @@ class ThresholdBank(ThresholdUnit):
             )
             m.d.comb += [
                 port.addr.eq(Mux(self.host.read_enable, host_channel, self.i.payload.channel)),
-                port.en.eq(advance | self.host.read_enable),
+                port.en.eq(advance if self.registered else advance | self.host.read_enable),
             ]
+            word = port.data
+            if self.registered:
+                word = Signal.like(port.data, name=f"word{index}", reset_less=True)
+                with m.If(advance):
+                    m.d.sync += word.eq(port.data)
             with m.If(host_selected == index):
-                m.d.comb += self.host.read_data.eq(port.data)
-            words.append(port.data)
+                m.d.comb += self.host.read_data.eq(word)
+            words.append(word)
         *thresholds, flip = words
 
         with m.If(advance):
             m.d.comb += self.i.ready.eq(1)
             m.d.sync += [pending.eq(self.i.valid), held.eq(self.i.payload), held.values.eq(~self.i.payload.values)]
-            m.d.sync += [self.o.valid.eq(pending), self.o.payload.last.eq(held.last)]
+            if self.registered:
+                late, held_late = Signal(), Signal.like(held)
+                m.d.sync += [late.eq(pending), held_late.eq(held)]
+                pending, held = late, held_late
+            last = held.last
+            reached = [
+                Cat(self.reaches(held.values, row, threshold) for threshold in thresholds) for row in range(self.rows)
+            ]
+            if self.registered:
+                early = Cat(last, flip, *reached)
+                valid, compared = Signal(), Signal.like(early, reset_less=True)
+                m.d.sync += [valid.eq(pending), compared.eq(early)]
+                pending, last, flip = valid, compared[0], compared[1]
+                reached = [compared[2:].word_select(row, len(thresholds)) for row in range(self.rows)]
+            m.d.sync += [self.o.valid.eq(pending), self.o.payload.last.eq(last)]
             for row in range(self.rows):
-                code = _binary([self.reaches(held.values, row, threshold) for threshold in thresholds], self.bits)
+                code = _binary(list(reached[row]), self.bits)
                 m.d.sync += self.o.payload.codes.word_select(row, self.bits).eq(code ^ flip.replicate(self.bits))
         return m
 

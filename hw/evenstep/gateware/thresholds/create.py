@@ -1,6 +1,7 @@
 """Threshold units by style."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from evenstep.checks import check_choice
 from evenstep.gateware.thresholds.bank import ThresholdBank
@@ -22,6 +23,7 @@ def create_threshold_unit(
     rows: int = 1,
     channel_bits: int | None = None,
     init: Sequence[int] = (),
+    registered: bool = False,
 ) -> ThresholdUnit:
     """Threshold unit of a style, one of `evenstep.spec.THRESHOLD_STYLES`; parameters as those of `ThresholdUnit`."""
     check_choice("Threshold style", style, THRESHOLD_STYLES)
@@ -32,4 +34,5 @@ def create_threshold_unit(
         "requantize": RequantizeUnit,
     }
     kind = kinds[style]
-    return kind(width=width, bits=bits, channels=channels, rows=rows, channel_bits=channel_bits, init=init)
+    sizes: dict[str, Any] = {"width": width, "bits": bits, "channels": channels, "rows": rows}
+    return kind(**sizes, channel_bits=channel_bits, init=init, registered=registered)

@@ -41,6 +41,9 @@ class ThresholdUnit(wiring.Component):
         Width of the channel number, at least that of `channels` - 1. Left out: that.
     init : sequence of int
         Host words that the thresholds hold at power-up: all of the first channels. The others hold 0.
+    registered : bool
+        Whether memories are read through a register where the style has none of its own: a bank takes a cycle more,
+        and so does the host, which may then only read while the unit is empty.
 
     Members
     -------
@@ -65,7 +68,9 @@ class ThresholdUnit(wiring.Component):
         rows: int = 1,
         channel_bits: int | None = None,
         init: Sequence[int] = (),
+        registered: bool = False,
     ):
+        self.registered = registered
         self.width = check_int("Value width", width, 1, 32)
         self.bits = check_int("Output bits", bits, 1, 8)
         self.channels = check_int("Channels", channels, 2, 2**16)
@@ -81,7 +86,7 @@ class ThresholdUnit(wiring.Component):
             {
                 "i": In(stream.Signature(request)),
                 "o": Out(stream.Signature(result)),
-                "host": In(HostSignature(self.address_bits + ceil_log2(self.words))),
+                "host": In(HostSignature(self.address_bits + ceil_log2(self.words), read_cycles=self.host_read_cycles)),
             }
         )
 
@@ -94,6 +99,11 @@ class ThresholdUnit(wiring.Component):
     def latency(self) -> int:
         """Cycles from values to codes."""
         raise NotImplementedError
+
+    @property
+    def host_read_cycles(self) -> int:
+        """Cycles of the host's reads."""
+        return 1
 
     @property
     def interval(self) -> int:

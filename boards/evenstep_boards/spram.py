@@ -22,10 +22,12 @@ class SpramMemory(WordMemory):
 
     Parameters
     ----------
-    width, depth, registered
+    width, depth : int
         As those of `WordMemory`; at most `SPRAM_DEPTH` words.
     init : sequence of int
         Must be empty.
+    registered : bool
+        Must not be set.
     """
 
     def __init__(self, *, width: int, depth: int, init: Sequence[int] = (), registered: bool = False):
@@ -33,7 +35,9 @@ class SpramMemory(WordMemory):
             raise ValueError(f"SPRAM must hold nothing at power-up, not {len(init)} words: load them over the link")
         if depth > SPRAM_DEPTH:
             raise ValueError(f"SPRAM must have at most {SPRAM_DEPTH} words, not {depth}")
-        super().__init__(width=width, depth=depth, registered=registered)
+        if registered:
+            raise ValueError("SPRAM must be of an engine with another counter than ecp5, as it has no registers")
+        super().__init__(width=width, depth=depth)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -67,12 +71,7 @@ class SpramMemory(WordMemory):
                 i_POWEROFF=Const(1),  # active low
                 o_DATAOUT=read_data,
             )
-            word = read_data[:width]
-            if self.registered:
-                word = Signal(width, name=f"word{number}", reset_less=True)
-                with m.If(self.read_enable):
-                    m.d.sync += word.eq(read_data)
-            words.append(word)
+            words.append(read_data[:width])
         both = Cat(words)
         self.give_words(m, [both[low : low + HOST_BITS] for low in range(0, self.width, HOST_BITS)])
         return m

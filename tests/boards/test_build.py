@@ -179,13 +179,20 @@ def test_engine_that_is_too_large(kept: Path) -> None:
     assert (before.pop("icebreaker.log"), after.pop("icebreaker.log")) and after == before
 
 
-def test_weights_beyond_the_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("weight_depth=16385", "SPRAM must have at most 16384 words, not 16385"),
+        ("counter=ecp5", "SPRAM must be of an engine with another counter than ecp5, as it has no registers"),
+    ],
+)
+def test_weights_that_their_memory_does_not_take(change: str, message: str, tmp_path: Path) -> None:
     """One line, of a process of its own: Amaranth has nothing to say of the blocks that are not used then."""
     command = [sys.executable, "-c", "from evenstep.cli import main; main()", "build", "icebreaker"]
-    arguments = ["--with", "weight_depth=16385", "--output", str(tmp_path)]
+    arguments = ["--with", change, "--output", str(tmp_path)]
     result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr == "evenstep: SPRAM must have at most 16384 words, not 16385\n"
+    assert result.stderr == f"evenstep: {message}\n"
     assert not any(tmp_path.iterdir())
 
 

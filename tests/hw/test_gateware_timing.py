@@ -43,7 +43,7 @@ def test_latencies(parameters: dict[str, Any], latency: int, tile: int) -> None:
     ("counter", "style", "latency", "interval"),
     [
         ("portable", "bank", 2, 1),
-        ("ecp5", "bank", 4, 1),
+        ("ecp5", "bank", 5, 1),
         *[(counter, "search", 6, 1) for counter in ("portable", "ecp5")],
         *[(counter, "serial", 6, 5) for counter in ("portable", "ecp5")],
         *[(counter, "requantize", 5, 1) for counter in ("portable", "ecp5")],
@@ -62,7 +62,7 @@ def test_threshold_styles(counter: str, style: str, latency: int, interval: int)
     [
         ({}, 1, 1, 0, 3),
         ({"rows": 2, "convolution": True, "neighbours": True}, 1, 1, 1, 3),
-        ({"counter": "ecp5"}, 2, 3, 1, 6),
+        ({"counter": "ecp5"}, 3, 4, 1, 7),
         ({"counter": "ecp5", "weight_bits": 4, "breakpoints": 1}, 1, 1, 0, 3),
     ],
 )

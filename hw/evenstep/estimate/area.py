@@ -126,7 +126,8 @@ def _add_registers(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]
     flip_flops["packer"] += g.rows * g.output_bits + 3
     luts["packer"] += g.rows * g.output_bits + 3
     if g.threshold_style == "bank":
-        flip_flops["thresholds"] += g.rows * (g.result_bits + 2**g.output_bits - 1) + g.output_bits + 4
+        flip_flops["thresholds"] += g.rows * (2 * g.result_bits + 2**g.output_bits - 1) + 2 * g.output_bits + 5
+        flip_flops["thresholds"] += (2**g.output_bits - 1) * g.result_bits + 1
     # Results wait in front of the thresholds, and have a register in front of their memory.
     result = g.rows * g.result_bits + (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 2
     flip_flops["drain"] += 2 * result
@@ -136,7 +137,10 @@ def _add_registers(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]
     stored = 0 if g.neighbours else g.rows * g.act_word_bits + act_bits + 2
     words = [32, g.weight_word_bits, *[g.act_word_bits] * g.rows, *[g.result_bits] * g.rows, g.result_bits]
     read = sum(min(width, 32 * -(-width // 64)) for width in words)
-    luts["memories"], flip_flops["memories"] = 0, stored + 80 + read
+    # In front of each lane what is written, and of every four of them the address.
+    lanes = [-(-width // 32) for width in words[:-1]]
+    written = sum(words[:-1]) + sum(lanes) + 2 * 10 * len(lanes) + 10 * sum(lane // 4 for lane in lanes)
+    luts["memories"], flip_flops["memories"] = 0, stored + 80 + read + written
 
 
 def _writeback_luts(word_bits: int, turns: int) -> int:

@@ -9,8 +9,11 @@ from evenstep.gateware.counters.form import has_cells
 __all__ = ["add_copies"]
 
 
-def add_copies(m: Module, platform: Any, name: str, value: Value, count: int) -> list[Signal]:
-    """Registers that all hold `value`, of one bit, a cycle later. No reset reaches them.
+def add_copies(
+    m: Module, platform: Any, name: str, value: Value, count: int, enable: Value | None = None
+) -> list[Signal]:
+    """Registers that all hold `value`, of one bit, a cycle later; with `enable`, of a cycle in which that was set. No
+    reset reaches them.
 
     Synthesis would make them one again, so ECP5 gets them as cells, which it leaves alone.
     """
@@ -20,15 +23,19 @@ def add_copies(m: Module, platform: Any, name: str, value: Value, count: int) ->
             m.submodules[f"{name}{number}"] = Instance(
                 "TRELLIS_FF",
                 p_GSR="DISABLED",
-                p_CEMUX="1",
+                p_CEMUX="1" if enable is None else "CE",
                 p_CLKMUX="CLK",
                 p_LSRMUX="LSR",
                 p_REGSET="RESET",
                 i_CLK=ClockSignal("sync"),
                 i_LSR=0,
+                **({} if enable is None else {"i_CE": enable}),
                 i_DI=value,
                 o_Q=copy,
             )
-        else:
+        elif enable is None:
             m.d.sync += copy.eq(value)
+        else:
+            with m.If(enable):
+                m.d.sync += copy.eq(value)
     return copies

@@ -21,7 +21,7 @@ from evenstep.gateware.rotate import from_banks
 from evenstep.gateware.sequencer import Sequencer
 from evenstep.gateware.skid import SkidBuffer
 from evenstep.gateware.thresholds.create import create_threshold_unit
-from evenstep.gateware.timing import is_pipelined, store_latency
+from evenstep.gateware.timing import is_pipelined, read_latency, store_latency
 from evenstep.gateware.writeback import WriteBack
 from evenstep.link.protocol import Region, host_lanes
 from evenstep.spec.geometry import Geometry
@@ -410,11 +410,12 @@ class Core(wiring.Component):
         m.d.comb += joiner.read_data.eq(Cat(numbers))
         addresses: list[Value] = [_read_address(sequencer, row) for row in range(len(memories))]
         if is_pipelined(self.geometry):
-            # This memory is read in one cycle, the operands in two.
-            early = Cat(addresses)
-            late = Signal.like(early, name="scan_address", reset_less=True)
-            with m.If(sequencer.read_enable):
-                m.d.sync += late.eq(early)
+            # This memory is read in one cycle, the operands in three.
+            late: Value = Cat(addresses)
+            for stage in range(read_latency(self.geometry) - 1):
+                early, late = late, Signal(len(late), name=f"scan_address{stage}", reset_less=True)
+                with m.If(sequencer.read_enable):
+                    m.d.sync += late.eq(early)
             addresses = [late.word_select(row, sequencer.act_bits) for row in range(len(memories))]
         with m.If(layer.scan):
             m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(joiner.step.ready)]

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenstep.checks import check_int
+from evenstep.gateware.copies import add_copies
 
 __all__ = [
     "ANY_COLLISION",
@@ -23,9 +24,11 @@ __all__ = [
 ]
 
 HOST_BITS = 32
-# Cycles of the host's reads from a memory with registers: from the memory, behind its register, and behind those of
-# pairs of lanes, from which the host's word is chosen: block RAMs may lie far away from each other.
-_REGISTERED_CYCLES = 3
+# Cycles of the host's reads from a memory with registers: from the one in front, from the memory, behind its register,
+# and behind those of pairs of lanes, from which the host's word is chosen: block RAMs may lie far away from each other.
+_REGISTERED_CYCLES = 4
+# Lanes that share a register of the address.
+_ADDRESS_REACH = 4
 #: Attribute for Yosys: nobody cares what a memory reads while the same word is written. So it is in an engine, where a
 #: layer reads other words than it writes and the host comes between runs. Otherwise Yosys would put registers and a
 #: choice beside block RAMs, which do not keep the old word as Amaranth's memories promise it.
@@ -150,9 +153,9 @@ def _hand_on(m: Module, host, port, enable: ValueLike = 1, domain: str = "comb")
 class WordMemory(wiring.Component):
     """Memory of wide words with one read and one write port, which the host shares.
 
-    Reads take one cycle and hold their data until the next; two cycles where there is a register behind them. A word of
-    `width` bits lies in 32-bit lanes, each a memory of its own, so that any block RAM serves without write masks; the
-    host sees lane l of word w at address ``w * 2**ceil(log2(lanes)) + l``.
+    Reads take one cycle and hold their data until the next; three where the memory has registers in front and behind.
+    A word of `width` bits lies in 32-bit lanes, each a memory of its own, so that any block RAM serves without write
+    masks; the host sees lane l of word w at address ``w * 2**ceil(log2(lanes)) + l``.
 
     Parameters
     ----------
@@ -163,15 +166,15 @@ class WordMemory(wiring.Component):
     init : sequence of int
         Host words that the memory holds at power-up, from address 0 on; the rest is 0.
     registered : bool
-        Whether there is: for block RAM, which is slow without its output register. The engine must then have
-        `read_enable` set while the host reads.
+        Whether it has: for block RAM, which is slow without its output register, and of which wide words need many. The
+        engine must then have `read_enable` set while the host reads. What is written is there a cycle later.
 
     Members
     -------
     read_address, read_enable : In
         The engine reads a word.
     read_data : Out(width)
-        The word read, one cycle later; where it is registered, behind another cycle in which `read_enable` is set.
+        The word read, one cycle later; where it is registered, the third one in which `read_enable` is set.
     write_address, write_enable, write_data : In
         The engine writes a word.
     host : In(HostSignature)
@@ -213,6 +216,19 @@ class WordMemory(wiring.Component):
         host_word = self.host.address[self.lane_bits :]
         host_lane = self.host.address[: self.lane_bits]
         words = []
+        addresses: list[Value] = [self.read_address] * self.lanes
+        write_address: Value = self.write_address
+        if self.registered:
+            # The engine's address and the host's meet in front of the registers, and no logic is behind them.
+            asked = Mux(self.host.read_enable, host_word, self.read_address)
+            groups = -(-self.lanes // _ADDRESS_REACH)
+            copies = [
+                add_copies(m, platform, f"address{bit}_", asked[bit], groups, self.read_enable)
+                for bit in range(self.address_bits)
+            ]
+            addresses = [Cat(bits[lane // _ADDRESS_REACH] for bits in copies) for lane in range(self.lanes)]
+            write_address = Signal.like(self.write_address, name="write_address_late", reset_less=True)
+            m.d.sync += write_address.eq(Mux(self.write_enable, self.write_address, host_word))
         for lane in range(self.lanes):
             low = lane * HOST_BITS
             width = min(HOST_BITS, self.width - low)
@@ -221,31 +237,25 @@ class WordMemory(wiring.Component):
                 shape=width, depth=self.depth, init=init, attrs=ANY_COLLISION
             )
             read, write = ram.read_port(), ram.write_port()
-            m.d.comb += [
-                read.addr.eq(self.read_address),
-                read.en.eq(self.read_enable),
-                write.addr.eq(self.write_address),
-                write.en.eq(self.write_enable),
-                write.data.eq(self.write_data[low : low + width]),
-            ]
-            with m.If(self.host.read_enable):
-                m.d.comb += read.addr.eq(host_word)
-                if not self.registered:
-                    m.d.comb += read.en.eq(1)
+            data = self.write_data[low : low + width]
             host_writes = self.host.write_enable & (host_lane == lane)
+            m.d.comb += [read.addr.eq(addresses[lane]), read.en.eq(self.read_enable), write.addr.eq(write_address)]
+            word: Value = read.data
             if self.registered:
-                # The lane is not waited for by what the host writes, nor anything where the engine writes nothing.
-                with m.If(~self.write_enable):
-                    m.d.comb += [write.addr.eq(host_word), write.en.eq(host_writes)]
-                    m.d.comb += write.data.eq(self.host.write_data)
-            else:
-                with m.If(host_writes):
-                    m.d.comb += [write.addr.eq(host_word), write.en.eq(1), write.data.eq(self.host.write_data)]
-            word = read.data
-            if self.registered:
+                enable = Signal(name=f"write_enable{lane}")
+                late = Signal(width, name=f"write_data{lane}", reset_less=True)
+                m.d.sync += enable.eq(self.write_enable | host_writes)
+                m.d.sync += late.eq(Mux(self.write_enable, data, self.host.write_data))
+                m.d.comb += [write.en.eq(enable), write.data.eq(late)]
                 word = Signal(width, name=f"word{lane}", reset_less=True)
                 with m.If(self.read_enable):
                     m.d.sync += word.eq(read.data)
+            else:
+                m.d.comb += [write.en.eq(self.write_enable), write.data.eq(data)]
+                with m.If(self.host.read_enable):
+                    m.d.comb += [read.addr.eq(host_word), read.en.eq(1)]
+                with m.If(host_writes):
+                    m.d.comb += [write.addr.eq(host_word), write.en.eq(1), write.data.eq(self.host.write_data)]
             words.append(word)
         self.give_words(m, words)
         return m

@@ -35,8 +35,8 @@ def is_pipelined(geometry: Geometry) -> bool:
 
 
 def read_latency(geometry: Geometry) -> int:
-    """Cycles from an address to the word at it, of program, operands, results and the thresholds of a bank."""
-    return 2 if is_pipelined(geometry) else 1
+    """Cycles from an address to the word at it, of program, operands and results."""
+    return 3 if is_pipelined(geometry) else 1
 
 
 def operand_latency(geometry: Geometry) -> int:
@@ -51,9 +51,9 @@ def store_latency(geometry: Geometry) -> int:
 
 def region_read_cycles(geometry: Geometry) -> int:
     """Cycles from the host's read of a memory to its data: through two registers behind the memory. Pipelined, there is
-    one in front too, and two more at the memory itself.
+    one in front too, and three more at the memory itself.
     """
-    return 6 if is_pipelined(geometry) else 3
+    return 7 if is_pipelined(geometry) else 3
 
 
 def counter_latency(geometry: Geometry) -> int:
@@ -77,7 +77,7 @@ def tile_cycles(geometry: Geometry) -> int:
 
 def threshold_latency(geometry: Geometry) -> int:
     """Cycles from values, at the threshold unit's input, to their codes."""
-    latencies = {"bank": 4 if is_pipelined(geometry) else 2, "requantize": 5}
+    latencies = {"bank": 5 if is_pipelined(geometry) else 2, "requantize": 5}
     return latencies.get(geometry.threshold_style, geometry.output_bits + 1)
 
 

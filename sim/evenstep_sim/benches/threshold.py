@@ -4,7 +4,7 @@ import cocotb
 import numpy as np
 
 from evenstep.compiler.thresholds import channel_words
-from evenstep.gateware.timing import read_latency, threshold_interval
+from evenstep.gateware.timing import is_pipelined, threshold_interval
 from evenstep.spec import Thresholds
 from evenstep.spec.requantize import requantize_widths
 from evenstep_sim.bench import Bench, pack
@@ -92,7 +92,7 @@ class _ThresholdBench(Bench):
             await self.tick()
             self.set(host_read_enable=0)
             if self.geometry.threshold_style == "bank":
-                await self.tick(read_latency(self.geometry) - 1)
+                await self.tick(int(is_pipelined(self.geometry)))
             mask = (1 << width) - 1
             got = int(self.dut.host_read_data.value) & mask
             channel = int(self.channels[n])

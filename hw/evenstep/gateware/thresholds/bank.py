@@ -9,14 +9,14 @@ __all__ = ["ThresholdBank"]
 
 
 class ThresholdBank(ThresholdUnit):
-    """2**bits - 1 comparators for each row; a binary code from their thermometer. Latency 2; 4 where `registered`.
+    """2**bits - 1 comparators for each row; a binary code from their thermometer. Latency 2; 5 where `registered`.
 
-    Then memories have a register behind them, and comparators too.
+    Then memories have two registers behind them, and comparators one.
     """
 
     @property
     def latency(self) -> int:
-        return 4 if self.registered else 2
+        return 5 if self.registered else 2
 
     @property
     def host_read_cycles(self) -> int:
@@ -54,14 +54,22 @@ class ThresholdBank(ThresholdUnit):
                     m.d.sync += word.eq(port.data)
             with m.If(host_selected == index):
                 m.d.comb += self.host.read_data.eq(word)
+            if self.registered:
+                # The first register becomes a part of the block RAM, which may lie far away from the comparators.
+                far, word = word, Signal.like(word, name=f"near{index}", reset_less=True)
+                with m.If(advance):
+                    m.d.sync += word.eq(far)
             words.append(word)
         *thresholds, flip = words
 
         with m.If(advance):
             m.d.comb += self.i.ready.eq(1)
             m.d.sync += [pending.eq(self.i.valid), held.eq(self.i.payload), held.values.eq(~self.i.payload.values)]
-            if self.registered:
-                late, held_late = Signal(), Signal.like(held)
+            for stage in range(2 if self.registered else 0):
+                late, held_late = (
+                    Signal(name=f"pending{stage}"),
+                    Signal.like(held, name=f"held{stage}", reset_less=True),
+                )
                 m.d.sync += [late.eq(pending), held_late.eq(held)]
                 pending, held = late, held_late
             last = held.last

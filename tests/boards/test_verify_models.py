@@ -58,7 +58,7 @@ module bench;
             from = n % 3 ? $random & 63 : $random;
             to = n % 3 ? $random & 63 : $random;
             data = $random;
-            read = n < 2 || $random;
+            read = n < 2 | $random;
             write = $random;
             // What is read of a word while it is written is not defined.
             if (from == to) write = 0;

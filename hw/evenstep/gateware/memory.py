@@ -12,6 +12,7 @@ from amaranth.utils import ceil_log2
 
 from evenstep.checks import check_int
 from evenstep.gateware.copies import add_copies
+from evenstep.gateware.timing import REGISTERED_READ
 
 __all__ = [
     "ANY_COLLISION",
@@ -24,9 +25,9 @@ __all__ = [
 ]
 
 HOST_BITS = 32
-# Cycles of the host's reads from a memory with registers: from the one in front, from the memory, behind its register,
-# and behind those of pairs of lanes, from which the host's word is chosen: block RAMs may lie far away from each other.
-_REGISTERED_CYCLES = 4
+# Cycles of the host's reads from a memory with registers: there are more of them behind pairs of lanes, from which the
+# host's word is chosen, as block RAMs may lie far away from each other.
+_REGISTERED_CYCLES = REGISTERED_READ + 1
 # Lanes that share a register of the address.
 _ADDRESS_REACH = 4
 #: Attribute for Yosys: nobody cares what a memory reads while the same word is written. So it is in an engine, where a

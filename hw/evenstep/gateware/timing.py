@@ -8,6 +8,7 @@ from evenstep.spec.geometry import Geometry
 
 __all__ = [
     "OPERAND_REACH",
+    "REGISTERED_READ",
     "array_latency",
     "counter_latency",
     "is_pipelined",
@@ -23,6 +24,8 @@ __all__ = [
 #: Elements of a row or column that share a register of operands, where every stage has registers: about as many as a
 #: signal reaches in a cycle.
 OPERAND_REACH = 4
+#: Cycles of a read from a memory with registers: the one in front, the memory, the one behind.
+REGISTERED_READ = 3
 
 
 def is_pipelined(geometry: Geometry) -> bool:
@@ -36,7 +39,7 @@ def is_pipelined(geometry: Geometry) -> bool:
 
 def read_latency(geometry: Geometry) -> int:
     """Cycles from an address to the word at it, of program, operands and results."""
-    return 3 if is_pipelined(geometry) else 1
+    return REGISTERED_READ if is_pipelined(geometry) else 1
 
 
 def operand_latency(geometry: Geometry) -> int:
@@ -51,9 +54,9 @@ def store_latency(geometry: Geometry) -> int:
 
 def region_read_cycles(geometry: Geometry) -> int:
     """Cycles from the host's read of a memory to its data: through two registers behind the memory. Pipelined, there is
-    one in front too, and three more at the memory itself.
+    one more in front, those of the memory, and one for its lanes.
     """
-    return 7 if is_pipelined(geometry) else 3
+    return REGISTERED_READ + 4 if is_pipelined(geometry) else 3
 
 
 def counter_latency(geometry: Geometry) -> int:

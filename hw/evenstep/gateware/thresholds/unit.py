@@ -42,8 +42,8 @@ class ThresholdUnit(wiring.Component):
     init : sequence of int
         Host words that the thresholds hold at power-up: all of the first channels. The others hold 0.
     registered : bool
-        Whether memories are read through a register where the style has none of its own: a bank takes a cycle more,
-        and so does the host, which may then only read while the unit is empty.
+        Whether memories are read through a register where the style has none of its own: a bank takes three cycles
+        more, and the host one, which may then only read while the unit is empty.
 
     Members
     -------

@@ -29,6 +29,8 @@ class _Family:
     dsps: tuple[str, ...]
 
 
+_NO_WIDE_LUTS = " -nowidelut"
+
 # A CCU2C is two LUTs with a carry each; a distributed RAM takes four LUTs for its bits and two for its write port.
 FAMILIES: dict[str, _Family] = {
     "ice40": _Family(
@@ -42,7 +44,7 @@ FAMILIES: dict[str, _Family] = {
     ),
     # abc9 aborts on wires named like `\a[0]`, which are hidden before; wide multiplexers double the size of counters.
     "ecp5": _Family(
-        commands=(r"rename -hide w:*\[*", "synth_ecp5 -nowidelut -top {top}"),
+        commands=(r"rename -hide w:*\[*", f"synth_ecp5{_NO_WIDE_LUTS} -top {{top}}"),
         without_dsps=" -nodsp",
         luts={"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
         flip_flops=("TRELLIS_FF",),
@@ -53,7 +55,7 @@ FAMILIES: dict[str, _Family] = {
     # An ALU is a LUT with its carry; a distributed RAM of 16 words by 4 bits takes four. No wide multiplexers, as on
     # boards.
     "gowin": _Family(
-        commands=("synth_gowin -noiopads -nowidelut -top {top}",),
+        commands=(f"synth_gowin -noiopads{_NO_WIDE_LUTS} -top {{top}}",),
         without_dsps=" -nodsp",
         luts={**{f"LUT{inputs}": 1 for inputs in range(1, 5)}, "ALU": 1, "RAM16SDP4": 4},
         flip_flops=("DFF",),
@@ -113,15 +115,19 @@ class Synthesis:
     cells: Path
 
 
-def synthesis_commands(family: str, *, dsps: bool = True) -> tuple[str, ...]:
-    """Yosys's commands for a family, where ``{top}`` stands for the module."""
+def synthesis_commands(family: str, *, dsps: bool = True, wide_luts: bool = False) -> tuple[str, ...]:
+    """Yosys's commands for a family, where ``{top}`` stands for the module; options as of `synthesize_verilog`."""
     check_choice("Family", family, tuple(FAMILIES))
     chosen = FAMILIES[family]
     *before, last = chosen.commands
+    if wide_luts:
+        last = last.replace(_NO_WIDE_LUTS, "")
     return (*before, last if dsps else last + chosen.without_dsps)
 
 
-def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path, dsps: bool = True) -> Synthesis:
+def synthesize_verilog(
+    verilog: Path, *, top: str, family: str, folder: Path, dsps: bool = True, wide_luts: bool = False
+) -> Synthesis:
     """Synthesize a module with Yosys. The first run of the one from PyPI takes half a minute longer on a machine.
 
     Parameters
@@ -137,6 +143,9 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path, ds
         ``TOP_FAMILY.log``. Made if missing.
     dsps : bool
         Whether multipliers become DSP blocks where Yosys does that of itself.
+    wide_luts : bool
+        Whether multiplexers may join LUTs of four inputs to wider ones where Yosys does that of itself: on ECP5 and
+        Gowin. It makes sums larger, so Evenstep leaves them out.
 
     Raises
     ------
@@ -145,7 +154,7 @@ def synthesize_verilog(verilog: Path, *, top: str, family: str, folder: Path, ds
     ValueError
         The family is unknown.
     """
-    commands = synthesis_commands(family, dsps=dsps)
+    commands = synthesis_commands(family, dsps=dsps, wide_luts=wide_luts)
     yosys = find_tool("yosys")
     folder.mkdir(parents=True, exist_ok=True)
     netlist, cells, log = (folder / f"{top}_{family}.{suffix}" for suffix in ("v", "cells", "log"))

@@ -79,6 +79,14 @@ def test_keys_are_of_all_that_figures_depend_on(tmp_path: Path) -> None:
     assert len({*jobs, *keys}) == 8
     (unplaced,) = create_jobs(replace(small, target="xilinx7"), 2, tmp_path).values()
     assert unplaced.device is None and unplaced.seed is None
+    # The same Verilog, mapped in another way: neither its key nor its netlist is that of the first.
+    plain, wide = (create_jobs(replace(PLAIN, structure=f"product{end}"), 1, tmp_path) for end in ("", "-wide"))
+    (first,), (second,) = plain.values(), wide.values()
+    assert (
+        first.design["verilog"] == second.design["verilog"]
+        and plain.keys() != wide.keys()
+        and first.folder != second.folder
+    )
 
 
 def test_what_has_no_room_is_kept_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,8 +110,8 @@ def test_tables_compare_with_baselines() -> None:
     elements, *others = create_tables(results, 3)
     assert not others and "medians of 3 seeds" in elements.note and "LFE5U-85F" in elements.note
     # 128 operations a cycle.
-    assert elements.rows[0][9:] == ("250", "0.250", "1000", "2.50 / 2.50", "")
-    assert elements.rows[1][9:] == ("100", "0.625", "160", "", "")
+    assert elements.rows[0][9:] == ("250", "0.250", "1000", "2.50 / 2.50", "", "", "")
+    assert elements.rows[1][9:] == ("100", "0.625", "160", "", "", "", "")
     unit = ThresholdDesign(target="ice40", structure="search", bits=2)
     records = [record(unit, 1, no_room="block does not fit iCE40 HX8K: it takes 40 ICESTORM_RAM of 32")]
     (thresholds,) = create_tables(read_figures(records, [unit], 1), 1)

@@ -19,11 +19,23 @@ from evenstep.spec.geometry import COUNTERS, THRESHOLD_STYLES
 from evenstep_boards.bench.baselines import MultiplierUnit, PopcountCounter, ProductCounter
 from evenstep_boards.bench.fed import FedArray
 
-__all__ = ["BASELINES", "TARGETS", "ArrayDesign", "Design", "ElementDesign", "Target", "ThresholdDesign"]
+__all__ = [
+    "BASELINES",
+    "TARGETS",
+    "WIDE_BASELINES",
+    "ArrayDesign",
+    "Design",
+    "ElementDesign",
+    "Target",
+    "ThresholdDesign",
+]
 
 ACCUMULATOR_BITS = 16
-#: Structures that ours are compared with.
+_WIDE = "-wide"
+#: Structures that ours are compared with, mapped with the options that ours are.
 BASELINES = ("product", "popcount")
+#: The same as Yosys maps them by itself, where that is another thing.
+WIDE_BASELINES = tuple(f"{structure}{_WIDE}" for structure in BASELINES)
 #: Registers of other targets' elements: behind half of the stages and behind the count, as iCE40's boards need.
 _FEW_REGISTERS = 2
 _CHANNELS = 16
@@ -87,6 +99,11 @@ class Design:
         return False
 
     @property
+    def wide_luts(self) -> bool:
+        """Whether its LUTs are joined to wider ones, as Yosys does by itself on some families."""
+        return False
+
+    @property
     def operations(self) -> int:
         """Binary operations of a cycle: ANDs and additions of partial products."""
         return 0
@@ -106,7 +123,8 @@ class ElementDesign(Design):
     """An element of K lanes, with an accumulator of 16 bits that can be cleared and takes no Horner steps.
 
     Structures: the counters, of which ``portable`` has one register behind the count, as engines have it;
-    ``pipelined``, the portable one with as many registers as the target's own; those of `BASELINES`.
+    ``pipelined``, the portable one with as many registers as the target's own; those of `BASELINES` and
+    `WIDE_BASELINES`.
     """
 
     lanes: int
@@ -120,6 +138,10 @@ class ElementDesign(Design):
     @property
     def size(self) -> str:
         return f"{self.lanes}, {self.weight_bits} x {self.act_bits}"
+
+    @property
+    def wide_luts(self) -> bool:
+        return self.structure in WIDE_BASELINES
 
     @property
     def operations(self) -> int:
@@ -152,7 +174,7 @@ class ElementDesign(Design):
                 "product": ProductCounter,
                 "popcount": PopcountCounter,
             }
-            counter = others[self.structure](**sizes)
+            counter = others[self.structure.removesuffix(_WIDE)](**sizes)
         element = ProcessingElement(counter, **accumulator)
         return CellForm(element, TARGETS[self.target].family) if self.structure in COUNTERS[1:] else element
 

@@ -30,8 +30,8 @@ class Job:
         Holds ``block.v``, the design as Verilog; gets what the tools make of it.
     family, device : str, str or None
         What it is synthesized for; where it is placed, if it is.
-    dsps : bool
-        Whether multipliers become DSP blocks.
+    dsps, wide_luts : bool
+        Whether multipliers become DSP blocks, and LUTs are joined to wider ones.
     seed : int or None
         Of the placer; None: it is not placed, but cells are counted as if it were.
     design : dict
@@ -43,13 +43,14 @@ class Job:
     family: str
     device: str | None
     dsps: bool
+    wide_luts: bool
     seed: int | None
     design: dict[str, Any]
 
     @property
     def key(self) -> str:
         """In the file of results: whatever figures depend on."""
-        commands = synthesis_commands(self.family, dsps=self.dsps)
+        commands = synthesis_commands(self.family, dsps=self.dsps, wide_luts=self.wide_luts)
         return digest(self.design["verilog"], self.family, commands, self.device, self.seed, self.design["tools"])
 
 
@@ -58,13 +59,13 @@ def create_jobs(design: Design, seeds: int, folder: Path) -> dict[str, Job]:
     target = TARGETS[design.target]
     text = emit_verilog(design.component(), name=_TOP)[0]
     verilog = hashlib.sha256(text.encode()).hexdigest()[:32]
-    inside = folder / f"{target.family}-{'dsp-' * design.dsps}{verilog}"
+    inside = folder / f"{target.family}-{'dsp-' * design.dsps}{'wide-' * design.wide_luts}{verilog}"
     write_file(inside / f"{_TOP}.v", text)
     device = target.device
     tools = [find_tool("yosys").version, *([placer(device).version] if device else [])]
     facts = {"design": design.name, "latency": design.latency, "verilog": verilog, "tools": tools}
     numbers: Sequence[int | None] = range(1, seeds + 1) if design.placed else (None,)
-    jobs = [Job(str(inside), target.family, device, design.dsps, seed, facts) for seed in numbers]
+    jobs = [Job(str(inside), target.family, device, design.dsps, design.wide_luts, seed, facts) for seed in numbers]
     return {job.key: job for job in jobs}
 
 
@@ -96,7 +97,8 @@ def _synthesize(job: Job) -> Synthesis:
     if kept.exists():
         found = json.loads(kept.read_text())
         return Synthesis(**found, netlist=folder / "none", cells=folder / f"{_TOP}_{job.family}.cells")
-    made = synthesize_verilog(folder / f"{_TOP}.v", top=_TOP, family=job.family, folder=folder, dsps=job.dsps)
+    options: Any = {"dsps": job.dsps, "wide_luts": job.wide_luts}
+    made = synthesize_verilog(folder / f"{_TOP}.v", top=_TOP, family=job.family, folder=folder, **options)
     numbers = {name: value for name, value in asdict(made).items() if name not in ("netlist", "cells")}
     write_file(kept, json.dumps(numbers))
     return made

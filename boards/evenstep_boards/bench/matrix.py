@@ -5,17 +5,24 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from evenstep.spec import THRESHOLD_STYLES
-from evenstep_boards.bench.designs import BASELINES, ArrayDesign, Design, ElementDesign, ThresholdDesign
+from evenstep_boards.bench.designs import (
+    BASELINES,
+    WIDE_BASELINES,
+    ArrayDesign,
+    Design,
+    ElementDesign,
+    ThresholdDesign,
+)
 from evenstep_boards.bench.fits import fit_designs, held_out_designs
 
 __all__ = ["matrix", "quick_matrix", "select"]
 
 #: Structures of elements by target: the target's own counter first.
 _ELEMENTS = {
-    "ecp5": ("ecp5", "portable", "pipelined", *BASELINES),
+    "ecp5": ("ecp5", "portable", "pipelined", *BASELINES, *WIDE_BASELINES),
     "ice40": ("ice40", "portable", *BASELINES),
     "up5k": ("ice40", "portable", *BASELINES),
-    "gowin": ("gowin", "ice40", "portable", *BASELINES),
+    "gowin": ("gowin", "ice40", "portable", *BASELINES, *WIDE_BASELINES),
     "xilinx7": ("xilinx7", "portable", *BASELINES),
 }
 #: K, W and A.

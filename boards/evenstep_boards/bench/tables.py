@@ -7,7 +7,15 @@ from typing import Any
 
 from evenstep.estimate.array import array_flip_flops, array_luts
 from evenstep.files import write_file
-from evenstep_boards.bench.designs import BASELINES, TARGETS, ArrayDesign, Design, ElementDesign, ThresholdDesign
+from evenstep_boards.bench.designs import (
+    BASELINES,
+    TARGETS,
+    WIDE_BASELINES,
+    ArrayDesign,
+    Design,
+    ElementDesign,
+    ThresholdDesign,
+)
 from evenstep_boards.bench.figures import Figures
 from evenstep_boards.bench.fits import held_out_designs
 from evenstep_boards.place import DEVICES
@@ -41,9 +49,13 @@ def create_tables(results: Mapping[Any, Figures], seeds: int) -> list[Table]:
     tables = [
         Table(
             "measured elements",
-            (*_HEAD, *_RATES, *(f"beside {baseline}" for baseline in BASELINES)),
+            (*_HEAD, *_RATES, *(f"beside {baseline}" for baseline in (*BASELINES, *WIDE_BASELINES))),
             [
-                (*_cells(design, figures), *_rates(design, figures), *_beside(results, design, BASELINES))
+                (
+                    *_cells(design, figures),
+                    *_rates(design, figures),
+                    *_beside(results, design, (*BASELINES, *WIDE_BASELINES)),
+                )
                 for design, figures in results.items()
                 if isinstance(design, ElementDesign)
             ],

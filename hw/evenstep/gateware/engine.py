@@ -10,6 +10,7 @@ from evenstep.axi.read_port import AXI4ReadInterface
 from evenstep.gateware.core import Core, external_port, host_words
 from evenstep.gateware.memory import WordMemory
 from evenstep.gateware.timing import region_read_cycles
+from evenstep.link.buffer import ByteBuffer
 from evenstep.link.decoder import CommandDecoder
 from evenstep.link.frame import FrameReceiver, FrameSender
 from evenstep.link.protocol import ADDRESS_BITS, Region
@@ -80,8 +81,14 @@ class Engine(wiring.Component):
         )
         m.submodules.core = core = Core(self.geometry, images=self.images, weight_memory=self.weight_memory)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
-        wiring.connect(m, receiver.o, decoder.i)
-        wiring.connect(m, decoder.o, sender.i)
+        # The receiver's length is that of the packet which the decoder takes the second byte of: at the latest in the
+        # cycle after that byte left, as it never waits there, and no next packet is whole by then.
+        m.submodules.asked = asked = ByteBuffer()
+        m.submodules.answered = answered = ByteBuffer()
+        wiring.connect(m, receiver.o, asked.i)
+        wiring.connect(m, asked.o, decoder.i)
+        wiring.connect(m, decoder.o, answered.i)
+        wiring.connect(m, answered.o, sender.i)
         wiring.connect(m, sender.o, wiring.flipped(self.o))
         wiring.connect(m, decoder.host, core.host)
         if self.geometry.port_bits:

@@ -88,11 +88,7 @@ class CommandDecoder(wiring.Component):
         words = Signal(8)  # words still to move
         index = Signal(8)  # byte within the field at hand
         word = Signal(32)
-        limit = Signal(25)
-        with m.Switch(address[24:]):
-            for region, size in self.sizes.items():
-                with m.Case(region):
-                    m.d.comb += limit.eq(size)
+        end, limit = Signal(25), Signal(25)  # behind the words that are asked for, and behind all of the memory
         m.d.comb += [self.region.eq(address[24:]), self.host.address.eq(address), self.entry.eq(address)]
 
         take = self.i.valid & self.i.ready
@@ -167,22 +163,28 @@ class CommandDecoder(wiring.Component):
                         m.d.sync += index.eq(0)
                         m.next = "Count"
                         with m.If(command != Command.READ):
-                            m.next = "Check"
+                            m.next = "Measure"
 
             with m.State("Count"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     m.d.sync += words.eq(self.i.payload.data)
-                    m.next = "Check"
+                    m.next = "Measure"
+
+            with m.State("Measure"):
+                m.d.sync += [end.eq(address[:24] + words), limit.eq(0)]
+                with m.Switch(address[24:]):
+                    for region, size in self.sizes.items():
+                        with m.Case(region):
+                            m.d.sync += limit.eq(size)
+                m.next = "Check"
 
             with m.State("Check"):
                 with m.If(self.busy):
                     m.d.sync += status.eq(Status.BUSY)
                 with m.Elif((words == 0) | (words > MAX_WORDS)):
                     m.d.sync += status.eq(Status.BAD_LENGTH)
-                with m.Elif(
-                    (address[:24] + words > limit) | ((command == Command.RUN) & (address[24:] != Region.PROGRAM))
-                ):
+                with m.Elif((end > limit) | ((command == Command.RUN) & (address[24:] != Region.PROGRAM))):
                     m.d.sync += status.eq(Status.BAD_ADDRESS)
                 m.next = "Obey"
 

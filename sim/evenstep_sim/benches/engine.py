@@ -7,7 +7,7 @@ import numpy as np
 
 from evenstep.compiler import Program
 from evenstep.host import LinkError
-from evenstep.link.protocol import FLAG, MAX_WORDS, Command, Frame, Region, Status, encode_frame
+from evenstep.link.protocol import FLAG, MAX_WORDS, Command, Frame, FrameReader, Region, Status, encode_frame
 from evenstep.spec.program import END_WORD, LayerDescriptor, PassDescriptor
 from evenstep_sim.host import EngineBench
 from evenstep_sim.networks import random_program
@@ -163,6 +163,23 @@ async def refusals(dut) -> None:
         assert status == Status.BAD_ADDRESS, f"{command.name} {body.hex()} must be BAD_ADDRESS, not {status.name}"
     assert await bench.blocking(lambda: bench.client.read(Region.PROGRAM, 0, 1)) == [0x12345678]
     assert not (await bench.blocking(bench.client.status)).busy
+
+
+@cocotb.test()
+async def queued(dut) -> None:
+    """Commands that wait for no answer are obeyed in order, the shortest and the longest beside each other."""
+    bench = await EngineBench.start(dut)
+    write = struct.pack("<2I", 0, int(bench.rng.integers(2**32)))
+    asked = [(Command.IDENTIFY, b""), (Command.WRITE, write), (Command.STATUS, b""), (Command.IDENTIFY, b"")]
+    asked += [(Command.WRITE, write + write[4:] * (MAX_WORDS - 1)), (Command.STATUS, b"")]
+    for tag, (command, body) in enumerate(asked):
+        await bench.send(encode_frame(Frame(tag, command, body)))
+    answers: list[Frame] = []
+    reader = FrameReader()
+    while data := await bench.receive():
+        answers += reader.feed(data)
+    found = [(frame.tag, frame.command, frame.body[0]) for frame in answers]
+    assert found == [(tag, command, Status.OK) for tag, (command, _) in enumerate(asked)]
 
 
 @cocotb.test()

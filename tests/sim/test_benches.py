@@ -154,6 +154,7 @@ _COUNTERS = [
     ("array", {"counter": "gowin", "columns": 1, "lanes": 3, "max_weight_bits": 4}),
     ("array", {"counter": "ecp5", "columns": 1, "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}),
     ("engine", {"counter": "ecp5", "rows": 2, "columns": 3, "lanes": 5, "max_weight_bits": 4, **_TINY}),
+    ("engine", {"counter": "ecp5", "columns": 3, "lanes": 16, **_TINY}),
     (
         "engine",
         {"counter": "ecp5", "columns": 2, "lanes": 8, "act_bits": 4, "output_bits": 4, "max_weight_bits": 4}

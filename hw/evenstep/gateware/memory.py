@@ -5,7 +5,7 @@ import itertools
 import operator
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -267,11 +267,11 @@ class WordMemory(wiring.Component):
         lane = self.host.address[: self.lane_bits]
         if self.registered:
             is_odd = select_read(m, self.host, lane[:1], cycles=_REGISTERED_CYCLES - 1)
-            pairs = itertools.zip_longest(words[::2], words[1::2])
+            pairs = itertools.zip_longest(words[::2], words[1::2], fillvalue=Const(0))
             words = []
             for number, (even, odd) in enumerate(pairs):
                 words.append(held := Signal(HOST_BITS, name=f"pair{number}", reset_less=True))
-                m.d.sync += held.eq(even if odd is None else Mux(is_odd, odd, even))
+                m.d.sync += held.eq(Mux(is_odd, odd, even))
             lane = lane[1:]
         selected = select_read(m, self.host, lane, cycles=self.host.signature.read_cycles)
         for number, word in enumerate(words):

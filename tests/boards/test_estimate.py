@@ -84,10 +84,13 @@ def test_area_is_within_a_quarter(block: str, geometry: Geometry, tmp_path: Path
         assert 4 * abs(found - expected) <= found, f"{block}: {found} synthesized, {expected} estimated"
 
 
-@pytest.mark.parametrize("family, counter", [("ice40", "ice40"), ("ecp5", "ecp5")])
-def test_area_of_an_array_is_within_a_twentieth(family: str, counter: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "family, counter, registers",
+    [("ice40", "ice40", 0), ("ecp5", "ecp5", 0), *[("ecp5", "ecp5", most) for most in (1, 2)]],
+)
+def test_area_of_an_array_is_within_a_twentieth(family: str, counter: str, registers: int, tmp_path: Path) -> None:
     """LUTs as nextpnr counts them, and flip-flops to the last one, of this gateware."""
-    geometry = Geometry(rows=2, columns=3, lanes=8, weight_bits=2, act_bits=2, counter=counter)
+    geometry = Geometry(rows=2, columns=3, lanes=8, counter=counter, counter_registers=registers)
     array = PEArray(geometry)
     text, _ = emit_verilog(CellForm(array, family), name="array")
     (tmp_path / "array.v").write_text(text)

@@ -196,6 +196,13 @@ def test_solver_finds_what_is_kept_or_better(accumulates: bool) -> None:
     assert solve_reduction(heights, 0, accumulates=accumulates) is None
 
 
+def test_registers_are_spread_over_the_stages() -> None:
+    plan = create_chain_plan(16, 2, 2, 16)
+    assert plan.stages == 4
+    found = [sorted(plan.boundaries(latency)) for latency in range(6)]
+    assert found == [[], [4], [2, 4], [1, 3, 4], [1, 2, 3, 4], [0, 1, 2, 3, 4]]
+
+
 def test_refuses_other_bits() -> None:
     plan = create_plan((0, 0, 1))
     with pytest.raises(ValueError, match=r"^Bits must be 3 zeros and ones, not \[0, 1\]$"):

@@ -29,6 +29,7 @@ from evenstep.spec import Geometry
         ({}, 2, 8),
         ({"counter": "ice40", "columns": 3}, 2, 3),
         ({"counter": "ecp5"}, 9, 11),
+        *[({"counter": "ecp5", "counter_registers": most}, min(most, 4) + 5, 11) for most in (1, 2, 3, 16)],
         ({"counter": "ecp5", "columns": 1, "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}, 6, 4),
         ({"counter": "ecp5", "weight_bits": 4, "breakpoints": 1}, 2, 8),
     ],

@@ -29,6 +29,19 @@ from evenstep.spec import PRESETS, Geometry
             r"^Threshold style must be one of bank, search, serial, requantize, not 'tree'$",
         ),
         ({"counter": "magic"}, ValueError, r"^Counter must be one of .*, not 'magic'$"),
+        (
+            {"counter": "ecp5", "counter_registers": 17},
+            ValueError,
+            r"^Counter registers must be an integer from 0 to 16, not 17$",
+        ),
+        *[
+            (
+                {"counter_registers": 2, **others},
+                ValueError,
+                r"^Counter registers must be 0 but with counter 'ecp5' and no breakpoints, not 2: others have one$",
+            )
+            for others in ({"counter": "ice40"}, {"counter": "ecp5", "weight_bits": 4, "breakpoints": 1})
+        ],
         ({"act_depth": 1}, ValueError, r"^Activation depth must be an integer from 2 to 1048576, not 1$"),
         ({"max_passes": 257}, ValueError, r"^Maximum passes must be an integer from 1 to 256, not 257$"),
         ({"breakpoints": 4}, ValueError, r"^Breakpoints must be an integer from 0 to 3, not 4$"),
@@ -95,12 +108,14 @@ def test_every_parameter_is_in_the_hash() -> None:
         "counter": "ecp5",
         "port_bits": 64,
     }
-    names = [name for name in geometry.to_dict() if name not in ("convolution", "neighbours", "rescale")]
+    apart = ("convolution", "neighbours", "rescale", "counter_registers")
+    names = [name for name in geometry.to_dict() if name not in apart]
     changes = [{name: others[name] if name in others else getattr(geometry, name) + 1} for name in names]
     changed = [geometry.replace(**change) for change in changes]
     plain = geometry.replace(wide_depth=0)
     changed += [plain, plain.replace(convolution=False), plain.replace(rescale=False)]
     changed += [plain.replace(rows=2, neighbours=neighbours) for neighbours in (False, True)]
+    changed += [geometry.replace(counter="ecp5", counter_registers=most) for most in (1, 2)]
     hashes = {one.hash for one in changed}
     assert len(hashes) == len(changed)
     assert geometry.hash not in hashes

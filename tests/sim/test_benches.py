@@ -151,10 +151,14 @@ _COUNTERS = [
     ("dot", {"counter": "ice40", "lanes": 9, "act_bits": 3, "encoding": "odd-level"}),
     ("element", {"counter": "xilinx7", "lanes": 7, "max_weight_bits": 4, "accumulator_bits": 6}),
     ("array", {"counter": "ecp5", "rows": 2, "columns": 2, "lanes": 5, "weight_bits": 3, "max_weight_bits": 5}),
+    *[
+        ("array", {"counter": "ecp5", "rows": 2, "columns": 3, "lanes": 16, "counter_registers": most})
+        for most in (1, 2, 3)
+    ],
     ("array", {"counter": "gowin", "columns": 1, "lanes": 3, "max_weight_bits": 4}),
     ("array", {"counter": "ecp5", "columns": 1, "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}),
     ("engine", {"counter": "ecp5", "rows": 2, "columns": 3, "lanes": 5, "max_weight_bits": 4, **_TINY}),
-    ("engine", {"counter": "ecp5", "columns": 3, "lanes": 16, **_TINY}),
+    ("engine", {"counter": "ecp5", "columns": 3, "lanes": 16, "counter_registers": 1, **_TINY}),
     (
         "engine",
         {"counter": "ecp5", "columns": 2, "lanes": 8, "act_bits": 4, "output_bits": 4, "max_weight_bits": 4}

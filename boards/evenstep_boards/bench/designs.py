@@ -187,6 +187,8 @@ class ArrayDesign(Design):
 
     Parameters
     ----------
+    counter_registers : int
+        As of `evenstep.spec.Geometry`.
     fed : bool
         Whether its operands come from block RAMs beside it, and it is placed; without, its cells are only counted, for
         what `evenstep estimate` is fitted to.
@@ -198,6 +200,7 @@ class ArrayDesign(Design):
     weight_bits: int
     act_bits: int
     accumulator_bits: int = ACCUMULATOR_BITS
+    counter_registers: int = 0
     fed: bool = True
 
     @property
@@ -207,8 +210,9 @@ class ArrayDesign(Design):
     @property
     def size(self) -> str:
         shape = f"{self.rows} x {self.columns} x {self.lanes}, {self.weight_bits} x {self.act_bits}"
-        same = self.accumulator_bits == ACCUMULATOR_BITS
-        return shape if same else f"{shape}, {self.accumulator_bits} bits"
+        if self.accumulator_bits != ACCUMULATOR_BITS:
+            shape += f", {self.accumulator_bits} bits"
+        return f"{shape}, {self.counter_registers} registers" if self.counter_registers else shape
 
     @property
     def placed(self) -> bool:
@@ -233,6 +237,7 @@ class ArrayDesign(Design):
             act_bits=self.act_bits,
             accumulator_bits=self.accumulator_bits,
             counter=self.structure,
+            counter_registers=self.counter_registers,
         )
 
     def component(self) -> wiring.Component:

@@ -141,17 +141,19 @@ def array_flip_flops(geometry: Geometry) -> int:
 def _pipelined_flip_flops(g: Geometry, act_sums: int) -> int:
     elements = g.rows * g.columns
     latency = counter_latency(g) - 2
+    own = min(latency, max(1, _plan(g, 1).stages))  # of an activation sum
     row_groups, column_groups = -(-g.columns // OPERAND_REACH), -(-g.rows // OPERAND_REACH)
-    acts, weights, sums = _registers(g, g.weight_bits)
+    acts, weights, sums = _registers(g, g.weight_bits, latency)
     # Operands: a register for each row and column and for each group of their elements, and what waits there.
     total = g.rows * (g.act_word_bits + row_groups * (g.act_word_bits + sum(acts.values())))
     total += g.weight_word_bits + column_groups * (g.weight_word_bits + g.columns * sum(weights.values()))
     total += elements * sums
     if act_sums:
-        acts, weights, sums = _registers(g, 1)
-        delays = latency - min(latency, max(1, _plan(g, 1).stages))
+        acts, weights, sums = _registers(g, 1, own)
         # All weights are the same flag, so these registers are one.
-        total += act_sums * (sum(acts.values()) + max(weights.values()) + sums + delays * (g.act_word_bits + 1) + 2)
+        total += act_sums * (
+            sum(acts.values()) + max(weights.values()) + sums + (latency - own) * (g.act_word_bits + 1) + 2
+        )
     # Accumulators and what holds them; pairs of columns, and the output, both with the activation sums beside.
     pairs = (g.columns + 1) // 2
     total += g.accumulator_bits * (2 * elements + 4 * act_sums + g.rows * (pairs + 1))
@@ -164,7 +166,7 @@ def _plan(g: Geometry, weight_bits: int) -> Plan:
     return create_chain_plan(g.lanes, weight_bits, g.act_bits, g.accumulator_bits)
 
 
-def _registers(g: Geometry, weight_bits: int) -> tuple[dict[int, int], dict[int, int], int]:
+def _registers(g: Geometry, weight_bits: int, latency: int) -> tuple[dict[int, int], dict[int, int], int]:
     """Registers behind the operands of a chain element, of activations and of weights, by bit; and of its sums."""
     plan = _plan(g, weight_bits)
     operands = list(product(range(g.lanes), range(g.act_bits), range(weight_bits)))
@@ -183,12 +185,16 @@ def _registers(g: Geometry, weight_bits: int) -> tuple[dict[int, int], dict[int,
     acts: dict[int, int] = {}
     weights: dict[int, int] = {}
     sums = 0
-    first = plan.stages == 0  # then there is a register in front of the first stage, which is the last
+    boundaries = plan.boundaries(latency)
+
+    def passed(made: int, stage: int) -> int:
+        return sum(boundary in boundaries for boundary in range(made, stage + 1))
+
     for bit, stage in needed.items():
         if bit >= len(operands):
-            sums += max(0, stage - made[bit] + 1)
+            sums += passed(made[bit], stage)
             continue
         lane, act, weight = operands[bit]
         for kind, key in ((acts, lane * g.act_bits + act), (weights, lane * weight_bits + weight)):
-            kind[key] = max(kind.get(key, 0), stage + first)
+            kind[key] = max(kind.get(key, 0), passed(0, stage))
     return acts, weights, sums

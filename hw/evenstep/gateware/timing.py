@@ -63,8 +63,8 @@ def counter_latency(geometry: Geometry) -> int:
     """Registers between the operands of the array and its accumulators."""
     g = geometry
     if is_pipelined(g):
-        plan = create_chain_plan(g.lanes, g.weight_bits, g.act_bits, g.accumulator_bits)
-        return 2 + max(1, plan.stages)
+        stages = max(1, create_chain_plan(g.lanes, g.weight_bits, g.act_bits, g.accumulator_bits).stages)
+        return 2 + min(stages, g.counter_registers or stages)
     return 1
 
 

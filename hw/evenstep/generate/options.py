@@ -42,6 +42,7 @@ _HELP = {
     "threshold_style": "Comparators, all at once, a binary search, or one that takes a cycle for each bit; or a "
     "multiplier, for even thresholds; or what takes fewest LUTs at the same rate.",
     "counter": "Structure that counts ones.",
+    "counter_registers": "Most registers of a counter, for --counter ecp5; 0: one behind each stage.",
     "program_depth": "32-bit words of the program memory.",
     "weight_depth": "Words of C x K x W bits of the weight memory.",
     "act_depth": "Words of K x A bits of each activation bank.",

@@ -79,6 +79,9 @@ class Geometry:
     counter : str
         Structure that counts ones, one of `COUNTERS`. ``"portable"``: plain adders; ``"ecp5"``,
         ``"ice40"``, ``"xilinx7"`` and ``"gowin"``: planned carry chains, for these families.
+    counter_registers : int
+        Most registers between the operands of an element and its accumulator, 1 to 16, of counter ``"ecp5"`` without
+        breakpoints; 0: one behind each stage. Fewer take fewer flip-flops, for a slower clock.
     program_depth, weight_depth, act_depth, result_depth, threshold_depth, constant_depth, knee_depth : int
         Words of the memories: 32-bit program words, C x K x W-bit weight words (more with breakpoints), R banks of
         K x A-bit activation words, R banks of raw results, channels with thresholds, channels with constants, channels
@@ -111,6 +114,7 @@ class Geometry:
     accumulator_bits: int = 22
     threshold_style: str = "bank"
     counter: str = "portable"
+    counter_registers: int = 0
     program_depth: int = 256
     weight_depth: int = 4096
     act_depth: int = 512
@@ -145,6 +149,12 @@ class Geometry:
         check("Accumulator bits", "accumulator_bits", 4, MAX_ACCUMULATOR_BITS)
         check_choice("Threshold style", self.threshold_style, THRESHOLD_STYLES)
         check_choice("Counter", self.counter, COUNTERS)
+        check("Counter registers", "counter_registers", 0, 16)
+        if self.counter_registers and (self.counter != "ecp5" or self.breakpoints):
+            raise ValueError(
+                "Counter registers must be 0 but with counter 'ecp5' and no breakpoints, "
+                f"not {self.counter_registers}: others have one"
+            )
         check("Program depth", "program_depth", 16, 2**16)
         check("Weight depth", "weight_depth", 2, 2**20)
         check("Activation depth", "act_depth", 2, 2**20)

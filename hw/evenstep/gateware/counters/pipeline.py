@@ -48,9 +48,7 @@ def add_plan(
     callable
         Gives operands of the plan's result, `latency` registers behind the inputs.
     """
-    # Boundary s stands before stage s, and the last one behind all. The first one has a register only if all others do.
-    stages = plan.stages
-    registered = {round((number + 1) * stages / latency) for number in range(latency)} if latency <= stages else None
+    stages, registered = plan.stages, plan.boundaries(latency)
     bits: dict[int, tuple[Hashable, Value, Value, int]] = {number: (*each[0], 0) for number, each in enumerate(given)}
     delayed: dict[tuple[Hashable, int], Value] = {}
 
@@ -60,7 +58,7 @@ def add_plan(
             return value
         if (key, needed) not in delayed:
             before = reach(key, value, advance, made, needed - 1)
-            if registered is None or needed in registered:
+            if needed in registered:
                 held = Signal(1, name=f"stage{needed}", reset_less=True)
                 with m.If(advance):
                     m.d.sync += held.eq(before)

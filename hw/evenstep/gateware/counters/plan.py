@@ -89,6 +89,16 @@ class Plan:
         """Number of stages, which is that of places for registers behind them."""
         return 1 + max((segment.stage for segment in self.segments), default=-1)
 
+    def boundaries(self, latency: int) -> frozenset[int]:
+        """Boundaries that have registers, where there are `latency` of them between inputs and result.
+
+        Boundary s stands before stage s, and the last one behind all. The first one has a register only if all others
+        do.
+        """
+        if latency > self.stages:
+            return frozenset(range(self.stages + 1))
+        return frozenset(round((number + 1) * self.stages / latency) for number in range(latency))
+
     def evaluate(self, given: Sequence[int]) -> int:
         """Weighted sum of the given bits, computed as the plan says."""
         bits = list(given)

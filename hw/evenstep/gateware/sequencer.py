@@ -7,54 +7,19 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from evenstep.gateware.join import join_layout
+from evenstep.gateware.header import HeaderDecoder, layer_configuration, load_members
 from evenstep.gateware.rotate import to_banks
 from evenstep.gateware.timing import is_pipelined, operand_latency, read_latency, threshold_interval
 from evenstep.gateware.window import WindowWalker
-from evenstep.spec.banks import BANK_WORDS
 from evenstep.spec.geometry import Geometry
-from evenstep.spec.join import JOIN_WORDS
-from evenstep.spec.program import HEADER_WORDS
-from evenstep.spec.window import WINDOW_WORDS
 
-__all__ = ["Sequencer", "layer_configuration"]
-
-
-def layer_configuration(geometry: Geometry) -> data.StructLayout:
-    """Settings of the current layer for drain and write-back; see `evenstep.spec.program.LayerDescriptor`."""
-    g = geometry
-    channel_bits = ceil_log2(max(g.threshold_depth, g.result_depth))
-    act_bits = ceil_log2(g.act_depth)
-    constants = {"combined": 1, "rescaled": 1, "shift": 6, "bits": 6, "constant_base": ceil_log2(g.constant_depth)}
-    return data.StructLayout(
-        {
-            "raw": 1,
-            "doubled": 1,
-            "digits": (g.output_digits).bit_length(),
-            "zero": g.zero_bits,
-            "outputs": channel_bits + 1,
-            "channel_base": channel_bits,
-            "output_base": act_bits,
-            "digit_stride": act_bits,
-            **(constants if g.combines else {}),
-            **({"pool": 1, "pixel_skip": 12} if g.convolution else {}),
-            **({"line_words": act_bits, "interleave": g.rows.bit_length()} if g.neighbours else {}),
-            **({"scan": 1, "join": join_layout(g)} if g.wide_depth else {}),
-        }
-    )
-
-
-def _window_words(geometry: Geometry) -> int:
-    """Words of a header about a layer's window, those about banks included."""
-    return WINDOW_WORDS * geometry.convolution + BANK_WORDS * geometry.neighbours
+__all__ = ["Sequencer"]
 
 
 def _load_ports(geometry: Geometry) -> dict[str, wiring.Member]:
     return {
         "load_start": Out(1),
-        "load_address": Out(32),
-        "load_target": Out(ceil_log2(geometry.weight_depth)),
-        "load_words": Out(range(geometry.weight_depth + 1)),
+        **load_members(geometry),
         "load_busy": In(1),
         "load_failed": In(1),
     }
@@ -196,21 +161,19 @@ class Sequencer(wiring.Component):
         m.submodules.passes = table = memory.Memory(shape=record, depth=max(2, g.max_passes), init=[])
         table_read, table_write = table.read_port(), table.write_port()
 
-        # Fetch: words arrive one cycle after their address; `word` numbers the arriving one within the descriptor.
+        # Fetch: words arrive `read_latency` cycles after their address.
+        m.submodules.header = header = HeaderDecoder(g)
+        passes, tiles, weight_base = header.passes, header.tiles, header.weight_base
         pc = Signal(self.program_bits)
-        header_words = HEADER_WORDS + _window_words(g) + (JOIN_WORDS + g.neighbours if g.wide_depth else 0)
-        word = Signal(range(header_words))
-        loads, loaded = Signal(), Signal()
-        passes = Signal(8)
-        tiles = Signal(16)
-        tile_stride = Signal(weight_bits)
-        weight_base = Signal(weight_bits)
+        loaded = Signal()
         tile_weight = Signal(weight_bits)
         pass_first = Signal(32)  # first of the two words of a pass
         pass_half = Signal()
         pass_index = Signal(range(max(2, g.max_passes)))
         fetched = self.program_data
-        m.d.comb += self.program_address.eq(pc)
+        m.d.comb += [self.program_address.eq(pc), header.word.eq(fetched), self.layer.eq(header.layer)]
+        if g.port_bits:
+            m.d.comb += [getattr(self, name).eq(getattr(header, name)) for name in load_members(g)]
         reading = read_latency(g)
         *asked, arriving = (Signal(name=f"arriving{n}") for n in range(reading))
 
@@ -263,7 +226,7 @@ class Sequencer(wiring.Component):
         walker = WindowWalker(address_bits=act_bits, rows=self.places) if g.convolution else None
         if walker is not None:
             m.submodules.walker = walker
-            m.d.comb += walker.data.eq(fetched)
+            m.d.comb += [walker.data.eq(fetched), walker.write.eq(header.window)]
             last_position = walker.last_position
             # Beyond the picture, operands are those of padding; without any, those of word 0.
             padding = walker.padding + current.padding
@@ -309,75 +272,21 @@ class Sequencer(wiring.Component):
             with m.State("Header"):
                 m.d.comb += self.program_enable.eq(1)
                 m.d.sync += [pc.eq(pc + 1), Cat(asked, arriving).eq(Cat(1, asked))]
-                with m.If(arriving):
-                    m.d.sync += word.eq(word + 1)
-                    with m.Switch(word):
-                        with m.Case(0):
-                            m.d.sync += [
-                                self.layer.raw.eq(fetched[4]),
-                                self.layer.doubled.eq(fetched[5]),
-                                self.layer.digits.eq(fetched[8:12]),
-                                passes.eq(fetched[16:24]),
-                            ]
-                            if g.combines:
-                                m.d.sync += [self.layer.combined.eq(fetched[6]), self.layer.rescaled.eq(fetched[7])]
-                            if g.convolution:
-                                m.d.sync += self.layer.pool.eq(fetched[1])
-                            if g.wide_depth:
-                                m.d.sync += self.layer.scan.eq(fetched[2])
-                            with m.If(fetched[:4] == 0):
-                                m.d.sync += [word.eq(0), self.busy.eq(0)]
-                                m.next = "Idle"
-                            if g.port_bits:
-                                m.d.sync += loads.eq(fetched[3])
-                        with m.Case(1):
-                            m.d.sync += self.layer.zero.eq(fetched)
-                            if g.port_bits:
-                                m.d.sync += self.load_address.eq(fetched)
-                        with m.Case(2):
-                            m.d.sync += tiles.eq(fetched)
-                            if g.port_bits:
-                                m.d.sync += self.load_target.eq(fetched)
-                            if g.combines:
-                                m.d.sync += [self.layer.shift.eq(fetched[16:22]), self.layer.bits.eq(fetched[22:28])]
-                        with m.Case(3):
-                            m.d.sync += self.layer.outputs.eq(fetched)
-                            if g.port_bits:
-                                m.d.sync += self.load_words.eq(fetched)
-                                with m.If(loads):
-                                    m.next = "Load"
-                        with m.Case(4):
-                            m.d.sync += weight_base.eq(fetched)
-                        with m.Case(5):
-                            m.d.sync += tile_stride.eq(fetched)
-                        with m.Case(6):
-                            m.d.sync += self.layer.channel_base.eq(fetched[:16])
-                            if g.combines:
-                                m.d.sync += self.layer.constant_base.eq(fetched[16:])
-                        with m.Case(7):
-                            m.d.sync += self.layer.output_base.eq(fetched)
-                        with m.Case(8):
-                            m.d.sync += self.layer.digit_stride.eq(fetched)
-                            if g.convolution:
-                                m.d.sync += self.layer.pixel_skip.eq(fetched[20:])
-                        if walker is not None:
-                            for number in range(len(walker.write)):
-                                with m.Case(HEADER_WORDS + number):
-                                    m.d.comb += walker.write[number].eq(1)
-                        if g.neighbours:
-                            with m.Case(HEADER_WORDS + WINDOW_WORDS + BANK_WORDS - 1):
-                                m.d.sync += self.layer.line_words.eq(fetched[:20])
-                                m.d.sync += self.layer.interleave.eq(fetched[20:])
-                        if g.wide_depth:
-                            self._decode_join(m, fetched)
-                    with m.If(word == header_words - 1):
-                        m.d.sync += [word.eq(0), pass_half.eq(0), *rewind]
-                        m.next = "Passes"
+                m.d.comb += header.enable.eq(arriving)
+                with m.If(header.ends):
+                    m.d.sync += self.busy.eq(0)
+                    m.next = "Idle"
+                with m.If(header.complete):
+                    m.d.sync += [pass_half.eq(0), *rewind]
+                    m.next = "Passes"
+                if g.port_bits:
+                    with m.If(header.loads):
+                        m.next = "Load"
 
             if g.port_bits:
                 with m.State("Load"):
                     # Words on their way were fetched too many. A load that failed in an earlier run says nothing.
-                    m.d.sync += [word.eq(0), Cat(asked, arriving).eq(0)]
+                    m.d.sync += Cat(asked, arriving).eq(0)
                     with m.If(~self.load_busy):
                         m.d.comb += self.load_start.eq(~(self.load_failed & loaded))
                         m.d.sync += [pc.eq(pc - reading), loaded.eq(1)]
@@ -450,7 +359,7 @@ class Sequencer(wiring.Component):
                             m.d.comb += [following.eq(Mux(last_pass, 0, pass_index + 1)), table_read.addr.eq(following)]
                             m.d.sync += pass_index.eq(following)
                         with m.If(last_pass):
-                            m.d.sync += [*next_tile, tile_weight.eq(tile_weight + tile_stride)]
+                            m.d.sync += [*next_tile, tile_weight.eq(tile_weight + header.tile_stride)]
                             with m.If(last_tile):
                                 m.d.sync += [*first_tile, tile_weight.eq(weight_base)]
                                 with m.If(last_position):
@@ -471,19 +380,3 @@ class Sequencer(wiring.Component):
                 with m.If((undrained == 0) & (unwritten == 0)):
                     m.next = "Header"
         return m
-
-    def _decode_join(self, m: Module, fetched: Value) -> None:
-        """Words of `evenstep.spec.join.Join`, in the switch over the words of a header."""
-        join, first = self.layer.join, HEADER_WORDS + _window_words(self.geometry)
-        with m.Case(first):
-            fields = (join.shift, join.bits, join.sum_bits, join.joins, join.bends, join.keeps, join.largest)
-            m.d.sync += Cat(fields).eq(fetched)
-        with m.Case(first + 1):
-            m.d.sync += [join.shortcut.eq(fetched[:20]), join.read_skip.eq(fetched[20:])]
-        with m.Case(first + 2):
-            m.d.sync += [join.kept.eq(fetched[:20]), join.write_skip.eq(fetched[20:])]
-        with m.Case(first + 3):
-            m.d.sync += join.knee_base.eq(fetched)
-        if self.geometry.neighbours:
-            with m.Case(first + 4):
-                m.d.sync += [join.line_words.eq(fetched[:20]), join.interleave.eq(fetched[20:])]

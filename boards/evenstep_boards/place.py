@@ -7,7 +7,9 @@ the block starts and ends at a flip-flop, and counts for the frequency. No logic
 never seen the flip-flops, can merge nothing with them: LUTs are all the block's, and the number of flip-flops that was
 added is subtracted. (Folding outputs into a parity was no better: it takes LUTs, which share cells with the block's.)
 
-Alone on a large device a block finds its best place; in a full one it is slower.
+Alone on a large device a block finds its best place; in a full one it is slower. nextpnr packs a block as densely as it
+fits, whatever density it is told to keep to. Arrays of some ten thousand LUTs that are packed so find no ways for their
+wires, with either router. So there is a device for them with rows that get none of their LUTs, as others are there.
 """
 
 import json
@@ -15,7 +17,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,10 @@ class NoRoomError(RuntimeError):
 
 @dataclass(frozen=True)
 class _Device:
-    """A device, its tool, and the plain flip-flop of its family: cell, parameters, and ports for clock, D and Q."""
+    """A device, its tool, and the plain flip-flop of its family: cell, parameters, and ports for clock, D and Q.
+
+    `fillers` are LUTs that do nothing, by their names, in places that they keep from the module.
+    """
 
     family: str
     name: str
@@ -56,6 +61,18 @@ class _Device:
     luts: str
     block_rams: str
     dsps: tuple[str, ...]
+    fillers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _rows_of_luts(columns: range, rows: range, every: int, blocks_every: int) -> dict[str, str]:
+    """Places of the LUTs of one row in `every` of an ECP5; rows of blocks have none."""
+    used = [row for row in rows if row % every == 1 and row % blocks_every != blocks_every - 2]
+    return {
+        f"filler_{column}_{row}_{lut}": f"X{column}/Y{row}/SLICE{'ABCD'[lut // 2]}.K{lut % 2}"
+        for row in used
+        for column in columns
+        for lut in range(8)
+    }
 
 
 _ICE40: dict[str, Any] = {
@@ -94,6 +111,12 @@ DEVICES = {
     "lfe5u-85f": _Device(
         name="LFE5U-85F, CABGA756, speed 6",
         options=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained"),
+        **_ECP5,
+    ),
+    "lfe5u-85f-spread": _Device(
+        name="LFE5U-85F, CABGA756, speed 6, a third of its rows without LUTs",
+        options=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained"),
+        fillers=_rows_of_luts(range(2, 125), range(2, 93), every=3, blocks_every=12),
         **_ECP5,
     ),
     "lfe5u-45f": _Device(
@@ -244,6 +267,7 @@ def _run(
     name = synthesis.module
     module = _read_module(synthesis)
     added = _add_flip_flops(module, clock, device)
+    _add_fillers(module, device)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}_{synthesis.family}_{verb}.log"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".place-") as inside:
@@ -273,7 +297,7 @@ def _count(synthesis: Synthesis, device: _Device, output: str, added: int) -> Pa
         alone = _cells_used_as(output, "DFF only")
         luts, flip_flops = used(device.luts) - alone, alone + _cells_used_as(output, "LUT4 and DFF")
     else:
-        luts, flip_flops = used(device.luts), used("TRELLIS_FF")
+        luts, flip_flops = used(device.luts) - len(device.fillers), used("TRELLIS_FF")
     return Packing(
         module=synthesis.module,
         device=device.name,
@@ -326,6 +350,18 @@ def _add_flip_flops(module: dict[str, Any], clock: str, device: _Device) -> int:
                 add(f"output {name}[{index}]", net, [])
     module["ports"] = {clock: ports[clock], "evenstep_feed": {"direction": "input", "bits": [feed]}}
     return len(cells) - before
+
+
+def _add_fillers(module: dict[str, Any], device: _Device) -> None:
+    """Put LUTs without ports where the module shall have none."""
+    for name, place in device.fillers.items():
+        module["cells"][name] = {
+            "type": "LUT4",
+            "parameters": {"INIT": f"{0:016b}"},
+            "attributes": {"BEL": place},
+            "port_directions": {},
+            "connections": {},
+        }
 
 
 def _cells_used_as(output: str, use: str) -> int:

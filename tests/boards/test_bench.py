@@ -129,7 +129,7 @@ def test_names_are_selected_by_patterns() -> None:
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--families", "ecp5,virtex"], "virtex: must be of ecp5,ice40,up5k,gowin,xilinx7"),
+        (["--families", "ecp5,virtex"], "virtex: must be of ecp5,ecp5-spread,ice40,up5k,gowin,xilinx7"),
         (["--only", "nothing"], "--list prints those that there are"),
     ],
     ids=["family", "pattern"],

@@ -43,14 +43,26 @@ _CHANNELS = 16
 
 @dataclass(frozen=True)
 class Target:
-    """A family of `evenstep_boards.synthesize`, and the device of `evenstep_boards.place`, if blocks are placed."""
+    """What blocks are measured on.
+
+    Parameters
+    ----------
+    family : str
+        One of `evenstep_boards.synthesize`.
+    device : str or None
+        One of `evenstep_boards.place`, if blocks are placed.
+    most_seeds : int or None
+        Most placements of a block, where each takes hours.
+    """
 
     family: str
     device: str | None
+    most_seeds: int | None = None
 
 
 TARGETS = {
     "ecp5": Target("ecp5", "lfe5u-85f"),
+    "ecp5-spread": Target("ecp5", "lfe5u-85f-spread", most_seeds=1),
     "ice40": Target("ice40", "hx8k"),
     "up5k": Target("ice40", "up5k"),
     "gowin": Target("gowin", None),
@@ -92,6 +104,10 @@ class Design:
     def placed(self) -> bool:
         """Whether it is placed and routed."""
         return TARGETS[self.target].device is not None
+
+    def seeds(self, most: int) -> tuple[int | None, ...]:
+        """Seeds of its placements, of which there are to be `most`; None: it is not placed."""
+        return tuple(range(1, min(most, TARGETS[self.target].most_seeds or most) + 1)) if self.placed else (None,)
 
     @property
     def dsps(self) -> bool:

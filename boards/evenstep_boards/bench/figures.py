@@ -64,7 +64,7 @@ def read_figures(records: Iterable[dict[str, Any]], designs: Sequence[Design], s
             for record in of_design
             if (record["verilog"], record["tools"]) == (last["verilog"], last["tools"])
         }
-        wanted = (None,) if last["seed"] is None else range(1, seeds + 1)
+        wanted = (None,) if last["seed"] is None else design.seeds(seeds)
         if set(wanted) <= set(by_seed):
             found[design] = _figures([by_seed[seed] for seed in wanted])
     return found

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,8 @@ def create_jobs(design: Design, seeds: int, folder: Path) -> dict[str, Job]:
     device = target.device
     tools = [find_tool("yosys").version, *([placer(device).version] if device else [])]
     facts = {"design": design.name, "latency": design.latency, "verilog": verilog, "tools": tools}
-    numbers: Sequence[int | None] = range(1, seeds + 1) if design.placed else (None,)
-    jobs = [Job(str(inside), target.family, device, design.dsps, design.wide_luts, seed, facts) for seed in numbers]
+    options = (str(inside), target.family, device, design.dsps, design.wide_luts)
+    jobs = [Job(*options, seed, facts) for seed in design.seeds(seeds)]
     return {job.key: job for job in jobs}
 
 

@@ -45,6 +45,9 @@ def create_tables(results: Mapping[Any, Figures], seeds: int) -> list[Table]:
         if any(design.target == name for design in results)
     ]
     note = f"{'; '.join(devices)}. MHz: medians of {seeds} seed{'s' * (seeds > 1)}."
+    fewer = [name for name, target in TARGETS.items() if 0 < (target.most_seeds or 0) < seeds]
+    if found := [name for name in fewer if any(design.target == name for design in results)]:
+        note += f" {', '.join(found)}: of {TARGETS[found[0]].most_seeds}."
     beside = " Beside a baseline: how many times its LUTs and, behind the stroke, how many times the clock."
     tables = [
         Table(
@@ -112,7 +115,8 @@ def _cells(design: Design, figures: Figures) -> tuple[str, ...]:
 def _estimates(design: ArrayDesign, figures: Figures) -> list[str]:
     """LUTs and flip-flops as placed, as estimated, and how much these differ."""
     cells = []
-    luts, flip_flops = array_luts(design.geometry, design.target), array_flip_flops(design.geometry)
+    luts = array_luts(design.geometry, TARGETS[design.target].family)
+    flip_flops = array_flip_flops(design.geometry)
     for found, estimated in ((figures.luts, luts), (figures.flip_flops, flip_flops)):
         cells += [f"{found:,}", f"{estimated:,}", f"{estimated / found - 1:+.1%}" if found else ""]
     return cells

@@ -14,7 +14,7 @@ from itertools import product
 from evenstep.checks import check_choice
 from evenstep.gateware.counters.plan import Operand, Plan
 from evenstep.gateware.counters.plans import create_adder_plan, create_chain_plan
-from evenstep.gateware.timing import OPERAND_REACH, counter_latency, is_pipelined
+from evenstep.gateware.timing import counter_latency, is_pipelined, operand_reach
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import Geometry
 
@@ -142,7 +142,8 @@ def _pipelined_flip_flops(g: Geometry, act_sums: int) -> int:
     elements = g.rows * g.columns
     latency = counter_latency(g) - 2
     own = min(latency, max(1, _plan(g, 1).stages))  # of an activation sum
-    row_groups, column_groups = -(-g.columns // OPERAND_REACH), -(-g.rows // OPERAND_REACH)
+    reach = operand_reach(g)
+    row_groups, column_groups = -(-g.columns // reach), -(-g.rows // reach)
     acts, weights, sums = _registers(g, g.weight_bits, latency)
     # Operands: a register for each row and column and for each group of their elements, and what waits there.
     total = g.rows * (g.act_word_bits + row_groups * (g.act_word_bits + sum(acts.values())))

@@ -15,7 +15,7 @@ from evenstep.gateware.copies import add_copies
 from evenstep.gateware.count import PortableCounter
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.element import ChainElement, Element, ProcessingElement, create_element
-from evenstep.gateware.timing import OPERAND_REACH, array_latency, counter_latency, is_pipelined
+from evenstep.gateware.timing import array_latency, counter_latency, is_pipelined, operand_reach
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["PEArray", "column_layout"]
@@ -192,28 +192,29 @@ class PEArray(wiring.Component):
 
         # Operands have two registers: one for each row and column, and one for every few elements of it, with the
         # enable of the first of these.
+        reach = operand_reach(g)
         acts, weights = [], []
         counts = []
         for r in range(g.rows):
             given = step.acts.word_select(r, g.lanes * g.act_bits)
             row = register(f"acts{r}", given, runs[r][-1])
-            acts.append([register(f"acts{r}_{c}", row, runs[r][c]) for c in range(0, g.columns, OPERAND_REACH)])
+            acts.append([register(f"acts{r}_{c}", row, runs[r][c]) for c in range(0, g.columns, reach)])
             count = register(f"count{r}", step.count, runs[r][-1])
             counts.append(register(f"count{r}_", count, runs[r][0]))
         for c in range(g.columns):
             given = step.weights.word_select(c, g.lanes * g.lane.bits)
             column = register(f"weights{c}", given, column_runs[c])
-            weights.append([register(f"weights{c}_{r}", column, runs[r][c]) for r in range(0, g.rows, OPERAND_REACH)])
+            weights.append([register(f"weights{c}_{r}", column, runs[r][c]) for r in range(0, g.rows, reach)])
 
         def first(place: int) -> int:
-            return place - place % OPERAND_REACH
+            return place - place % reach
 
         sums, act_sums = _add_elements(
             m,
             g,
             _Operands(
-                acts=lambda r, c: acts[r][c // OPERAND_REACH],
-                weights=lambda r, c: weights[c][r // OPERAND_REACH],
+                acts=lambda r, c: acts[r][c // reach],
+                weights=lambda r, c: weights[c][r // reach],
                 count=counts,
                 act_enable=lambda r, c: runs[r][first(c)],
                 weight_enable=lambda r, c: runs[first(r)][c],

@@ -7,12 +7,12 @@ from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.spec.geometry import Geometry
 
 __all__ = [
-    "OPERAND_REACH",
     "REGISTERED_READ",
     "array_latency",
     "counter_latency",
     "is_pipelined",
     "operand_latency",
+    "operand_reach",
     "read_latency",
     "region_read_cycles",
     "store_latency",
@@ -21,9 +21,8 @@ __all__ = [
     "tile_cycles",
 ]
 
-#: Elements of a row or column that share a register of operands, where every stage has registers: about as many as a
-#: signal reaches in a cycle.
-OPERAND_REACH = 4
+# Elements that a signal reaches in a cycle, and partial products of one that takes as much room as these together.
+_OPERAND_REACH, _REACHED_PRODUCTS = 4, 256
 #: Cycles of a read from a memory with registers: the one in front, the memory, the one behind.
 REGISTERED_READ = 3
 
@@ -45,6 +44,14 @@ def read_latency(geometry: Geometry) -> int:
 def operand_latency(geometry: Geometry) -> int:
     """Cycles from where the sequencer decides on a step to its operands at the array."""
     return read_latency(geometry) + is_pipelined(geometry)
+
+
+def operand_reach(geometry: Geometry) -> int:
+    """Elements of a row or column that share a register of operands, where every stage has registers: about as many as
+    a signal reaches in a cycle, none beside a large one.
+    """
+    g = geometry
+    return _OPERAND_REACH if g.lanes * g.weight_bits * g.act_bits < _REACHED_PRODUCTS else 1
 
 
 def store_latency(geometry: Geometry) -> int:

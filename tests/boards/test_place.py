@@ -1,6 +1,7 @@
 """Place and route with the real nextpnr: what is counted, what is refused, and that a seed gives the same figures."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ import pytest
 from evenstep.generate import generate_block
 from evenstep.spec import Geometry
 from evenstep_boards import toolchain
-from evenstep_boards.place import NoRoomError, pack_netlist, place_netlist
+from evenstep_boards.place import DEVICES, NoRoomError, pack_netlist, place_netlist
 from evenstep_boards.synthesize import Synthesis, synthesize_verilog
 
 FAMILIES = ("ice40", "ecp5")
@@ -67,6 +68,16 @@ def test_only_the_block_is_counted(family: str, accumulators: dict[str, Synthesi
     assert place_netlist(synthesis, folder=tmp_path, seed=1) == placed
     assert place_netlist(synthesis, folder=tmp_path, seed=2).seed == 2
     assert not list(tmp_path.glob(".*")), "Nothing half made is left"
+
+
+def test_rows_without_luts_do_not_count(accumulators: dict[str, Synthesis], tmp_path: Path) -> None:
+    synthesis = accumulators["ecp5"]
+    spread = asdict(place_netlist(synthesis, folder=tmp_path, device="lfe5u-85f-spread"))
+    plain = asdict(pack_netlist(synthesis, folder=tmp_path))
+    assert {name: spread[name] for name in plain} == plain | {"device": DEVICES["lfe5u-85f-spread"].name}
+    # Every third row, which are 30 less 7 of blocks: 123 tiles with eight LUTs each.
+    taken = re.search(r"TRELLIS_COMB: +(\d+)/", (tmp_path / "accumulator_ecp5_place.log").read_text())
+    assert taken and int(taken[1]) == spread["luts"] + 23 * 123 * 8
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -17,7 +17,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,11 @@ _ECP5: dict[str, Any] = {
     "block_rams": "DP16KD",
     "dsps": ("MULT18X18D", "ALU54B"),
 }
+_LFE5U_85F = _Device(
+    name="LFE5U-85F, CABGA756, speed 6",
+    options=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained"),
+    **_ECP5,
+)
 #: Devices that blocks are placed on, the first one of a family where none is named.
 DEVICES = {
     "hx8k": _Device(
@@ -108,16 +113,11 @@ DEVICES = {
     "up5k": _Device(
         name="iCE40 UP5K, sg48", options=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"), **_ICE40
     ),
-    "lfe5u-85f": _Device(
-        name="LFE5U-85F, CABGA756, speed 6",
-        options=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained"),
-        **_ECP5,
-    ),
-    "lfe5u-85f-spread": _Device(
-        name="LFE5U-85F, CABGA756, speed 6, a third of its rows without LUTs",
-        options=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained"),
+    "lfe5u-85f": _LFE5U_85F,
+    "lfe5u-85f-spread": replace(
+        _LFE5U_85F,
+        name=f"{_LFE5U_85F.name}, a third of its rows without LUTs",
         fillers=_rows_of_luts(range(2, 125), range(2, 93), every=3, blocks_every=12),
-        **_ECP5,
     ),
     "lfe5u-45f": _Device(
         name="LFE5U-45F, CABGA554, speed 6",

@@ -35,6 +35,7 @@ class Table:
 
 _HEAD = ("target", "size", "structure", "latency", "LUT", "FF", "carry", "RAM", "DSP", "MHz")
 _RATES = ("LUT/op", "Mop/s/LUT")
+_ALL_BASELINES = (*BASELINES, *WIDE_BASELINES)
 
 
 def create_tables(results: Mapping[Any, Figures], seeds: int) -> list[Table]:
@@ -45,20 +46,17 @@ def create_tables(results: Mapping[Any, Figures], seeds: int) -> list[Table]:
         if any(design.target == name for design in results)
     ]
     note = f"{'; '.join(devices)}. MHz: medians of {seeds} seed{'s' * (seeds > 1)}."
-    fewer = [name for name, target in TARGETS.items() if 0 < (target.most_seeds or 0) < seeds]
-    if found := [name for name in fewer if any(design.target == name for design in results)]:
-        note += f" {', '.join(found)}: of {TARGETS[found[0]].most_seeds}."
+    for name in sorted({design.target for design in results}):
+        most = TARGETS[name].most_seeds
+        if most is not None and most < seeds:
+            note += f" {name}: of {most}."
     beside = " Beside a baseline: how many times its LUTs and, behind the stroke, how many times the clock."
     tables = [
         Table(
             "measured elements",
-            (*_HEAD, *_RATES, *(f"beside {baseline}" for baseline in (*BASELINES, *WIDE_BASELINES))),
+            (*_HEAD, *_RATES, *(f"beside {baseline}" for baseline in _ALL_BASELINES)),
             [
-                (
-                    *_cells(design, figures),
-                    *_rates(design, figures),
-                    *_beside(results, design, (*BASELINES, *WIDE_BASELINES)),
-                )
+                (*_cells(design, figures), *_rates(design, figures), *_beside(results, design, _ALL_BASELINES))
                 for design, figures in results.items()
                 if isinstance(design, ElementDesign)
             ],

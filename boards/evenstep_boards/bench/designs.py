@@ -52,7 +52,7 @@ class Target:
     device : str or None
         One of `evenstep_boards.place`, if blocks are placed.
     most_seeds : int or None
-        Most placements of a block, where each takes hours.
+        Most placements of a block, where each takes half an hour and more.
     """
 
     family: str

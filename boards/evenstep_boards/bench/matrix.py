@@ -30,10 +30,29 @@ _SIZES = ((16, 1, 1), (64, 1, 1), (16, 2, 2), (32, 2, 2), (16, 4, 4))
 _OTHER_SIZES = {"up5k": ((16, 2, 2),), "xilinx7": (*_SIZES[:2], (128, 1, 1), *_SIZES[2:])}
 #: R, C, K, W and A: of arrays, which take many minutes for each placement.
 _ARRAYS = ((4, 4, 32, 1, 1), (4, 4, 16, 2, 2), (4, 4, 8, 4, 4), (8, 8, 16, 2, 2))
-#: One with fewer registers behind its stages.
-_FEW_REGISTERS: dict[str, Any] = {"rows": 4, "columns": 4, "lanes": 16, "weight_bits": 2, "act_bits": 2}
-#: The largest one that was routed, of which accumulators have more bits.
-_LARGEST: dict[str, Any] = {"rows": 8, "columns": 6, "lanes": 8, "weight_bits": 8, "act_bits": 8}
+#: One with fewer registers behind its stages, and the largest that was routed.
+_OTHER_ARRAYS = (
+    ArrayDesign(
+        target="ecp5",
+        structure="ecp5",
+        rows=4,
+        columns=4,
+        lanes=16,
+        weight_bits=2,
+        act_bits=2,
+        counter_registers=2,
+    ),
+    ArrayDesign(
+        target="ecp5-spread",
+        structure="ecp5",
+        rows=8,
+        columns=6,
+        lanes=8,
+        weight_bits=8,
+        act_bits=8,
+        accumulator_bits=24,
+    ),
+)
 _THRESHOLD_BITS = (2, 3, 4)
 
 
@@ -50,8 +69,7 @@ def matrix() -> list[Design]:
             sizes = {"rows": rows, "columns": columns, "lanes": lanes}
             sizes |= {"weight_bits": weight_bits, "act_bits": act_bits}
             designs.append(ArrayDesign(target="ecp5", structure=structure, **sizes))
-    fewer = ArrayDesign(target="ecp5", structure="ecp5", counter_registers=2, **_FEW_REGISTERS)
-    designs += [fewer, ArrayDesign(target="ecp5-spread", structure="ecp5", accumulator_bits=24, **_LARGEST)]
+    designs += _OTHER_ARRAYS
     for target in ("ecp5", "ice40"):
         for bits in _THRESHOLD_BITS:
             units = (*THRESHOLD_STYLES, "multiplier", *(("multiplier-dsp",) if target == "ecp5" else ()))

@@ -12,7 +12,7 @@ from evenstep.spec.join import JOIN_WORDS
 from evenstep.spec.program import HEADER_WORDS
 from evenstep.spec.window import WINDOW_WORDS
 
-__all__ = ["HeaderDecoder", "layer_configuration", "load_members", "window_words"]
+__all__ = ["HeaderDecoder", "layer_configuration", "load_members"]
 
 
 def layer_configuration(geometry: Geometry) -> data.StructLayout:
@@ -48,7 +48,7 @@ def load_members(geometry: Geometry) -> dict[str, wiring.Member]:
     }
 
 
-def window_words(geometry: Geometry) -> int:
+def _window_words(geometry: Geometry) -> int:
     """Words of a header about a layer's window, those about banks included."""
     return WINDOW_WORDS * geometry.convolution + BANK_WORDS * geometry.neighbours
 
@@ -100,7 +100,7 @@ class HeaderDecoder(wiring.Component):
 
     def __init__(self, geometry: Geometry):
         self.geometry = g = geometry
-        self.words = HEADER_WORDS + window_words(g) + (JOIN_WORDS + g.neighbours if g.wide_depth else 0)
+        self.words = HEADER_WORDS + _window_words(g) + (JOIN_WORDS + g.neighbours if g.wide_depth else 0)
         weight_bits = ceil_log2(g.weight_depth)
         super().__init__(
             {
@@ -109,7 +109,7 @@ class HeaderDecoder(wiring.Component):
                 "ends": Out(1),
                 "loads": Out(1),
                 "complete": Out(1),
-                "window": Out(window_words(g)),
+                "window": Out(_window_words(g)),
                 "layer": Out(layer_configuration(g)),
                 "passes": Out(8),
                 "tiles": Out(16),
@@ -179,7 +179,7 @@ class HeaderDecoder(wiring.Component):
             m.d.sync += layer.digit_stride.eq(given)
             if g.convolution:
                 m.d.sync += layer.pixel_skip.eq(given[20:])
-        for number in range(window_words(g)):
+        for number in range(_window_words(g)):
             with m.Case(HEADER_WORDS + number):
                 m.d.comb += self.window[number].eq(1)
                 if number == WINDOW_WORDS + BANK_WORDS - 1:
@@ -189,7 +189,7 @@ class HeaderDecoder(wiring.Component):
 
     def _decode_join(self, m: Module, given: Value) -> None:
         """Those of `evenstep.spec.join.Join`."""
-        join, first = self.layer.join, HEADER_WORDS + window_words(self.geometry)
+        join, first = self.layer.join, HEADER_WORDS + _window_words(self.geometry)
         with m.Case(first):
             fields = (join.shift, join.bits, join.sum_bits, join.joins, join.bends, join.keeps, join.largest)
             m.d.sync += Cat(fields).eq(given)

@@ -46,11 +46,12 @@ _OTHER_ARRAYS = (
         target="ecp5-spread",
         structure="ecp5",
         rows=8,
-        columns=6,
+        columns=8,
         lanes=8,
         weight_bits=8,
         act_bits=8,
         accumulator_bits=24,
+        counter_registers=4,
     ),
 )
 _THRESHOLD_BITS = (2, 3, 4)

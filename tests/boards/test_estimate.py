@@ -8,6 +8,7 @@ import pytest
 
 from evenstep.estimate import estimate_area
 from evenstep.gateware.array import PEArray
+from evenstep.gateware.combine import Combiner
 from evenstep.gateware.counters.form import CellForm
 from evenstep.gateware.join import Joiner
 from evenstep.gateware.memory import WordMemory
@@ -123,20 +124,30 @@ def test_counters_are_of_their_family() -> None:
         estimate_area(geometry, "virtex")
 
 
-def test_area_of_the_joiner_is_within_a_quarter(tmp_path: Path) -> None:
-    geometry = Geometry(convolution=True, rescale=True, wide_depth=1024, knee_depth=64)
-    knees = WordMemory(width=32 * KNEE_WORDS, depth=geometry.knee_depth)
+_RESCALED = Geometry(convolution=True, rescale=True, wide_depth=1024, knee_depth=64, constant_depth=64)
+
+
+@pytest.mark.parametrize(
+    ("part", "component", "memory", "geometry"),
+    [
+        ("joiner", Joiner, WordMemory(width=32 * KNEE_WORDS, depth=64), _RESCALED),
+        ("combiner", Combiner, WordMemory(width=96, depth=64), _RESCALED),
+        ("combiner", Combiner, WordMemory(width=96, depth=64, registered=True), _RESCALED.replace(counter="ecp5")),
+    ],
+)
+def test_area_of_what_rescales_is_within_a_quarter(part, component, memory, geometry, tmp_path: Path) -> None:
+    """Synthesized, without their memories."""
     found = []
-    for name, component in (("joiner", Joiner(geometry, channel_bits=10)), ("knees", knees)):
-        (tmp_path / f"{name}.v").write_text(emit_verilog(component, name=name)[0])
+    for name, block in ((part, component(geometry, channel_bits=10)), ("memory", memory)):
+        (tmp_path / f"{name}.v").write_text(emit_verilog(block, name=name)[0])
         found.append(synthesize_verilog(tmp_path / f"{name}.v", top=name, family="ice40", folder=tmp_path))
-    whole, memory = found
+    whole, own = found
     estimate = estimate_area(geometry)
-    for own, expected in (
-        (whole.luts - memory.luts, estimate.luts["joiner"]),
-        (whole.flip_flops - memory.flip_flops, estimate.flip_flops["joiner"]),
+    for synthesized, expected in (
+        (whole.luts - own.luts, estimate.luts[part]),
+        (whole.flip_flops - own.flip_flops, estimate.flip_flops[part]),
     ):
-        assert 4 * abs(own - expected) <= own, f"{own} synthesized, {expected} estimated"
+        assert 4 * abs(synthesized - expected) <= synthesized, f"{synthesized} synthesized, {expected} estimated"
 
 
 @pytest.mark.parametrize("rows", [2, 4])

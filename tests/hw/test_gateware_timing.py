@@ -10,6 +10,7 @@ from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.thresholds.create import create_threshold_unit
 from evenstep.gateware.timing import (
     array_latency,
+    combiner_latency,
     counter_latency,
     is_pipelined,
     operand_latency,
@@ -56,6 +57,20 @@ def test_threshold_styles(counter: str, style: str, latency: int, interval: int)
     assert threshold_interval(geometry) == interval
     unit = create_threshold_unit(style, width=8, bits=5, channels=4, registered=is_pipelined(geometry))
     assert (unit.latency, unit.interval) == (latency, interval)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "latency"),
+    [
+        ({}, 0),
+        ({"breakpoints": 1, "weight_bits": 4}, 3),
+        ({"rescale": True}, 6),
+        ({"rescale": True, "counter": "ecp5"}, 11),
+        ({"rescale": True, "counter": "ecp5", "breakpoints": 1, "weight_bits": 4}, 6),
+    ],
+)
+def test_combiners(parameters: dict[str, Any], latency: int) -> None:
+    assert combiner_latency(Geometry(**parameters)) == latency
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,8 @@ _COMBINERS = [
     {"rescale": True, "breakpoints": 3, "constant_depth": 100},
     {"rescale": True, "rows": 3, "accumulator_bits": 31, "constant_depth": 2},
     {"rescale": True, "breakpoints": 2, "rows": 2, "accumulator_bits": 4, "constant_depth": 5},
+    {"rescale": True, "counter": "ecp5", "rows": 3, "accumulator_bits": 31, "constant_depth": 2},
+    {"rescale": True, "counter": "ecp5", "rows": 2, "accumulator_bits": 4, "constant_depth": 5},
     {"breakpoints": 2, "rows": 2, "accumulator_bits": 31, "result_depth": 2, "threshold_depth": 2},
 ]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from evenstep.gateware.timing import (
     array_latency,
+    combiner_latency,
     is_pipelined,
     operand_latency,
     read_latency,
@@ -152,10 +153,6 @@ def sum_cycles(parts: list[LayerCycles], geometry: Geometry, *, macs: int) -> La
     )
 
 
-def _combiner_latency(geometry: Geometry) -> int:
-    return (6 if geometry.rescale else 3) if geometry.combines else 0
-
-
 def _way(geometry: Geometry, *, joins: bool) -> int:
     """Cycles, and stages, from the array to where results are taken."""
-    return _DRAIN + _combiner_latency(geometry) + _JOINER * joins
+    return _DRAIN + combiner_latency(geometry) + _JOINER * joins

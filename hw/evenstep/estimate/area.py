@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from evenstep.estimate.array import FAMILIES, array_flip_flops, array_luts, default_family
-from evenstep.gateware.timing import is_pipelined
+from evenstep.gateware.timing import combiner_latency, is_pipelined, read_latency
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 from evenstep.spec.requantize import VALUE_BITS
@@ -214,14 +214,18 @@ def _combiner(g: Geometry) -> tuple[int, int]:
     # Registers of the sums, of their products, and of what these add up to.
     row_bits = sum(sums) + (len(sums) + 1) * width
     row_luts = sum(_product_luts(bits, width) + width for bits in sums) - width if combines else 0
-    stages, constants = 3, 0
+    constants = 0
     if g.rescale:
         # Behind the multiplier come an addition, a shift and a saturation of 64 bits.
         row_bits += width + FACTOR_BITS + 64 + RESULT_BITS
         row_luts += _product_luts(width, 64) + 680
-        stages, constants = 6, 2 * (FACTOR_BITS + 64) + 64
+        constants = 2 * (FACTOR_BITS + 64) + 64
+    if is_pipelined(g):
+        # Values wait for their constants; products are made of halves, and there is a stage for each of these steps.
+        row_bits = read_latency(g) * width + 3 * (width + FACTOR_BITS) + 4 * 64 + RESULT_BITS
+        constants = FACTOR_BITS + 4 * 64
     tag_bits = (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 2  # channel, last, valid
-    return g.rows * row_luts, g.rows * row_bits + constants + stages * tag_bits
+    return g.rows * row_luts, g.rows * row_bits + constants + combiner_latency(g) * tag_bits
 
 
 def _joiner(g: Geometry) -> tuple[int, int]:

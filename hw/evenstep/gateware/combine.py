@@ -1,20 +1,25 @@
 """Combiner: fixed-point constants of each channel meet its finished sums, once for each output."""
 
+import functools
+import operator
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.gateware.drain import drained_layout
-from evenstep.gateware.fixed import fit, saturate
+from evenstep.gateware.fixed import bits_above, clip, fit, overflows, saturate
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory
 from evenstep.gateware.stages import Stages
+from evenstep.gateware.timing import combiner_latency, is_pipelined, read_latency
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 
 __all__ = ["Combiner"]
 
 _WORD = 32
+#: Bits of the lower half of a value: with a sign, what a multiplier takes.
+_HALF = FACTOR_BITS - 1
 
 
 class Combiner(wiring.Component):
@@ -64,8 +69,12 @@ class Combiner(wiring.Component):
         self.geometry = g = geometry
         if not g.combines:
             raise ValueError("Combiner must have breakpoints that are not decoded, or rescale, not neither")
-        self.latency = 6 if g.rescale else 3
-        self._memory = WordMemory(width=g.constant_words * _WORD, depth=g.constant_depth, init=init)
+        self.latency = combiner_latency(g)
+        self._pipelined = is_pipelined(g)
+        self._memory = WordMemory(
+            width=g.constant_words * _WORD, depth=g.constant_depth, init=init, registered=self._pipelined
+        )
+        host = self._memory.host
         result = data.StructLayout({"channel": channel_bits, "values": g.rows * RESULT_BITS, "last": 1})
         super().__init__(
             {
@@ -75,7 +84,7 @@ class Combiner(wiring.Component):
                 "rescaled": In(1),
                 "shift": In(6),
                 "bits": In(6),
-                "host": In(HostSignature(len(self._memory.host.address))),
+                "host": In(HostSignature(len(host.address), read_cycles=host.signature.read_cycles)),
             }
         )
 
@@ -99,9 +108,22 @@ class Combiner(wiring.Component):
         valid, tag = stages.carry(self.i.valid, Cat(self.i.payload.channel, self.i.payload.last), self.latency)
         m.d.comb += [self.o.valid.eq(valid), Cat(self.o.payload.channel, self.o.payload.last).eq(tag)]
 
-        # 1: constants come from the memory. 2: products. 3: their sum.
         payload = self.i.payload
-        values = hold([payload.values.word_select(r, g.sum_bits).as_signed() for r in range(g.rows)], "value")
+        values = [payload.values.word_select(r, g.sum_bits).as_signed() for r in range(g.rows)]
+        if self._pipelined:
+            for stage in range(read_latency(g)):
+                values = hold(values, f"value{stage}_")
+            results = self._rescale_pipelined(m, values, words, hold)
+        else:
+            results = self._combine(m, values, words, hold)
+        m.d.comb += self.o.payload.values.eq(Cat(result[:RESULT_BITS] for result in results))
+        return m
+
+    def _combine(self, m: Module, values: list[Value], words: list[Value], hold) -> list[Value]:
+        """1: constants come from the memory. 2: products. 3: their sum."""
+        g = self.geometry
+        payload = self.i.payload
+        values = hold(values, "value")
         products = [[value] for value in values]
         if g.lane.combines:
             (outer,) = hold([payload.outer], "outer")
@@ -115,12 +137,8 @@ class Combiner(wiring.Component):
         results = []
         for r, terms in enumerate(products):
             terms = hold([fit(term, RESULT_BITS) for term in terms], f"product{r}_")
-            results += hold([fit(sum(terms[1:], terms[0]), RESULT_BITS)], f"sum{r}_")
-
-        if g.rescale:
-            results = self._rescale(m, results, words[-3:], hold)
-        m.d.comb += self.o.payload.values.eq(Cat(result[:RESULT_BITS] for result in results))
-        return m
+            results += hold([fit(functools.reduce(operator.add, terms), RESULT_BITS)], f"sum{r}_")
+        return self._rescale(m, results, words[-3:], hold) if g.rescale else results
 
     def _rescale(self, m: Module, values: list[Value], words: list[Value], hold) -> list[Value]:
         """4: multiplication. 5: bias and shift. 6: saturation."""
@@ -134,3 +152,31 @@ class Combiner(wiring.Component):
         moved = hold([fit(product + offset.as_signed(), 64) >> shift for product in products], "moved")
         clipped = saturate(m, moved, Mux(self.rescaled, self.bits, RESULT_BITS), "clipped")
         return hold(clipped, "clipped")
+
+    def _rescale_pipelined(self, m: Module, values: list[Value], words: list[Value], hold) -> list[Value]:
+        """Behind the memory, 1: what is chosen. 2: products with halves of the values. 3: of all. 4: bias. 5, 6: shift,
+        by eights and by ones. 7: whether it saturates. 8: saturation.
+
+        A product of two halves fits a multiplier of 18 by 18 bits, so that no addition is behind it.
+        """
+        shift = Signal.like(self.shift, name="shift_held", reset_less=True)
+        above = Signal(signed(64), name="above_held", reset_less=True)
+        m.d.sync += shift.eq(Mux(self.rescaled, self.shift, 0))
+        m.d.sync += above.eq(bits_above(Mux(self.rescaled, self.bits, RESULT_BITS)))
+        multiplier, *bias = words
+        (factor,) = hold([Mux(self.rescaled, multiplier[:FACTOR_BITS].as_signed(), 1)], "factor")
+        (offset,) = hold([Mux(self.rescaled, Cat(bias), 0)], "bias0_")
+        values = hold(values, "chosen")
+        wide = [Cat(value, value[-1].replicate(max(0, FACTOR_BITS - len(value)))) for value in values]
+        halves = [(value[:_HALF], value[_HALF:].as_signed()) for value in wide]
+        low = hold([half * factor for half, _ in halves], "low")
+        high = hold([half * factor for _, half in halves], "high")
+        products = hold([one + (other << _HALF) for one, other in zip(low, high, strict=True)], "scaled")
+        for stage in range(1, 3):
+            (offset,) = hold([offset], f"bias{stage}_")
+        moved = hold([fit(product + offset.as_signed(), 64) for product in products], "biased")
+        moved = hold([value >> Cat(Const(0, 3), shift[3:]) for value in moved], "by_eights")
+        moved = hold([value >> shift[:3] for value in moved], "moved")
+        flags = [Cat(overflows(value, above)) for value in moved]
+        moved, flags = hold(moved, "whole"), hold(flags, "overflows")
+        return hold([clip(value, above, *flag) for value, flag in zip(moved, flags, strict=True)], "clipped")

@@ -9,6 +9,7 @@ from evenstep.spec.geometry import Geometry
 __all__ = [
     "REGISTERED_READ",
     "array_latency",
+    "combiner_latency",
     "counter_latency",
     "is_pipelined",
     "operand_latency",
@@ -83,6 +84,16 @@ def array_latency(geometry: Geometry) -> int:
 def tile_cycles(geometry: Geometry) -> int:
     """Fewest cycles between two tiles: a tile leaves in C, and a pipelined array learns of it 3 later."""
     return geometry.columns + 3 * is_pipelined(geometry)
+
+
+def combiner_latency(geometry: Geometry) -> int:
+    """Cycles from a column, at the combiner's input, to its results; 0: there is none."""
+    g = geometry
+    if not g.combines:
+        return 0
+    if is_pipelined(g):
+        return read_latency(g) + 8
+    return 6 if g.rescale else 3
 
 
 def threshold_latency(geometry: Geometry) -> int:

@@ -5,6 +5,7 @@ import itertools
 import cocotb
 import numpy as np
 
+from evenstep.gateware.timing import REGISTERED_READ, is_pipelined
 from evenstep.spec import Line, Rescale
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS
 from evenstep_sim.bench import MATRIX, Bench, pack
@@ -84,6 +85,8 @@ class _CombineBench(Bench):
             self.set(host_address=self._address(n) + index, host_read_enable=1)
             await self.tick()
             self.set(host_read_enable=0)
+            # Pipelined, there is a register more before the memory, one in it, and one behind it for lanes.
+            await self.tick(REGISTERED_READ * is_pipelined(self.geometry))
             got = int(self.dut.host_read_data.value)
             assert got == word, f"Host word {index} of channel {self.channels[n]} must be {word:#x}, not {got:#x}"
 

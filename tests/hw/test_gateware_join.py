@@ -25,9 +25,9 @@ def rescaling(rng: np.random.Generator) -> Rescale:
     return Rescale("bent", lines[0], 8, 11, knee, lines[1])
 
 
-def joiner(bend: Rescale | None) -> Joiner:
+def joiner(bend: Rescale | None, counter: str) -> Joiner:
     knees = host_image([0] * 3 + knee_words(bend, KIND), 32 * KNEE_WORDS) if bend else []
-    return Joiner(GEOMETRY, channel_bits=6, init=knees)
+    return Joiner(GEOMETRY.replace(counter=counter), channel_bits=6, init=knees)
 
 
 def configure(ctx, dut: Joiner, join: Join, *, scans: bool) -> None:
@@ -109,9 +109,10 @@ def packed(numbers: np.ndarray, bits: int) -> int:
     return sum((int(number) & (1 << bits) - 1) << bits * row for row, number in enumerate(numbers))
 
 
+@pytest.mark.parametrize("counter", ["portable", "ecp5"])
 @pytest.mark.parametrize("seed", [None, 1, 2])
 @pytest.mark.parametrize("way", ["plain", "bent", "joined", "joined and bent"])
-def test_values_and_shortcuts(way: str, seed: int | None) -> None:
+def test_values_and_shortcuts(way: str, seed: int | None, counter: str) -> None:
     """Columns of every position, with a number passed over behind each in memory; all is kept, elsewhere."""
     rng = np.random.default_rng(3)
     bend = rescaling(rng) if "bent" in way else None
@@ -135,7 +136,7 @@ def test_values_and_shortcuts(way: str, seed: int | None) -> None:
         for at in range(POSITIONS)
         for channel in range(CHANNELS)
     ]
-    dut = joiner(bend)
+    dut = joiner(bend, counter)
     left, kept, taken = simulate(dut, join, items, memory, scans=False, seed=seed)
     for number, (_, channel, last, found) in enumerate(left):
         at, expected = divmod(number, CHANNELS)
@@ -146,10 +147,11 @@ def test_values_and_shortcuts(way: str, seed: int | None) -> None:
         assert [one[0] - start for one, start in zip(left, taken, strict=True)] == [dut.latency] * len(items)
 
 
+@pytest.mark.parametrize("counter", ["portable", "ecp5"])
 @pytest.mark.parametrize("seed", [None, 4])
 @pytest.mark.parametrize("largest", [False, True])
 @pytest.mark.parametrize("bent", [False, True])
-def test_scans(bent: bool, largest: bool, seed: int | None) -> None:
+def test_scans(bent: bool, largest: bool, seed: int | None, counter: str) -> None:
     """Windows of four places, some of them beyond the picture."""
     rng = np.random.default_rng(5)
     bend = rescaling(rng) if bent else None
@@ -171,7 +173,7 @@ def test_scans(bent: bool, largest: bool, seed: int | None) -> None:
             for place in range(4):
                 flags = {"first": place == 0, "last": place == 3, "final": channel == CHANNELS - 1}
                 items.append({**flags, "inside": bool(inside[place]), "address": int(addresses[place])})
-    dut = joiner(bend)
+    dut = joiner(bend, counter)
     left, kept, taken = simulate(dut, join, items, memory, scans=True, seed=seed)
     assert not kept
     for number, (cycle, channel, last, found) in enumerate(left):

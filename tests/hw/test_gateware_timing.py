@@ -78,7 +78,7 @@ def test_combiners(parameters: dict[str, Any], latency: int) -> None:
     [
         ({}, 1, 1, 0, 3),
         ({"rows": 2, "convolution": True, "neighbours": True}, 1, 1, 1, 3),
-        ({"counter": "ecp5"}, 3, 4, 1, 7),
+        ({"counter": "ecp5"}, 3, 4, 1, 8),
         ({"counter": "ecp5", "weight_bits": 4, "breakpoints": 1}, 1, 1, 0, 3),
     ],
 )

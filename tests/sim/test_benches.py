@@ -166,6 +166,7 @@ _COUNTERS = [
         {"counter": "ecp5", "columns": 2, "lanes": 8, "act_bits": 4, "output_bits": 4, "max_weight_bits": 4}
         | {**_PICTURES, "rescale": True, "wide_depth": 1024, "wide_bits": 12},
     ),
+    ("axi-engine", {"counter": "ecp5", "columns": 2, "lanes": 8, **_TINY}),
     ("threshold", {"counter": "ecp5", "output_bits": 3, "threshold_depth": 5, "rows": 3}),
     ("drain", {"counter": "ecp5", "weight_bits": 3, "rows": 2}),
     ("packer", {"counter": "ecp5", "lanes": 5, "output_bits": 5}),

@@ -6,6 +6,7 @@ from evenstep.gateware.timing import (
     array_latency,
     combiner_latency,
     is_pipelined,
+    joiner_latency,
     operand_latency,
     read_latency,
     store_latency,
@@ -18,10 +19,9 @@ from evenstep.spec.program import LOAD_WORDS, LayerDescriptor, Opcode
 
 __all__ = ["LayerCycles", "end_cycles", "layer_cycles", "leaving_steps", "load_descriptor_cycles", "sum_cycles"]
 
-# Cycles through the drain; from the last code of a maximum, at the memories' outputs, to its word; through the joiner.
+# Cycles through the drain; from the last code of a maximum, at the memories' outputs, to its word.
 _DRAIN = 2
 _POOL = 2
-_JOINER = 7
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     if layer.raw:
         stored = interval - 1 + store_latency(g) if keeps else int(is_pipelined(g))
     if layer.opcode is Opcode.SCAN:
-        total = fetch + steps + 1 + _JOINER + stored + 1
+        total = fetch + steps + 1 + joiner_latency(g) + stored + 1
         return LayerCycles(total, steps, 0, 0, 0.0, 1.0)
     if layer.opcode is Opcode.MAXIMUM:
         # From the last step on: memory, maximum. Words may come faster than they are written.
@@ -155,4 +155,4 @@ def sum_cycles(parts: list[LayerCycles], geometry: Geometry, *, macs: int) -> La
 
 def _way(geometry: Geometry, *, joins: bool) -> int:
     """Cycles, and stages, from the array to where results are taken."""
-    return _DRAIN + combiner_latency(geometry) + _JOINER * joins
+    return _DRAIN + combiner_latency(geometry) + joiner_latency(geometry) * joins

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from evenstep.estimate.array import FAMILIES, array_flip_flops, array_luts, default_family
-from evenstep.gateware.timing import combiner_latency, is_pipelined, read_latency
+from evenstep.gateware.timing import SATURATE_STAGES, combiner_latency, is_pipelined, joiner_latency, read_latency
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 from evenstep.spec.requantize import VALUE_BITS
@@ -233,8 +233,15 @@ def _joiner(g: Geometry) -> tuple[int, int]:
     tag_bits = (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 5
     addresses = 2 * (g.wide_depth - 1).bit_length()
     # Values wait beside what is rescaled: the line, the product, bias and what is shifted, and three results.
-    row_bits = 6 * RESULT_BITS + FACTOR_BITS + 64 + (RESULT_BITS + FACTOR_BITS) + 64 + 64 + 3 * RESULT_BITS
-    return g.rows * (_product_luts(RESULT_BITS, 64) + 1250) + 30, g.rows * row_bits + 7 * tag_bits + addresses
+    row_bits, shared = 6 * RESULT_BITS + FACTOR_BITS + 64 + (RESULT_BITS + FACTOR_BITS) + 64 + 64 + 3 * RESULT_BITS, 0
+    if is_pipelined(g):
+        # A value waits in every stage; its other operand passes five, before it is a product of two halves and 64 bits
+        # wide. Lines wait for all rows.
+        waiting = joiner_latency(g) - SATURATE_STAGES - 2
+        row_bits = (waiting + 5) * RESULT_BITS + 3 * FACTOR_BITS + 2 * (RESULT_BITS + FACTOR_BITS) + 7 * 64
+        shared = 3 * (RESULT_BITS + 2 * (FACTOR_BITS + 64)) + 70
+    luts = g.rows * (_product_luts(RESULT_BITS, 64) + 1250) + 30
+    return luts, g.rows * row_bits + joiner_latency(g) * tag_bits + addresses + shared
 
 
 def _product_luts(bits: int, width: int) -> int:

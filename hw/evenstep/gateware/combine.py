@@ -4,13 +4,14 @@ import functools
 import operator
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.gateware.drain import drained_layout
-from evenstep.gateware.fixed import bits_above, clip, fit, overflows, saturate
+from evenstep.gateware.fixed import fit, saturate
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory
+from evenstep.gateware.rescale import Scale, rescale_in_stages
 from evenstep.gateware.stages import Stages
 from evenstep.gateware.timing import combiner_latency, is_pipelined, read_latency
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
@@ -18,8 +19,6 @@ from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 __all__ = ["Combiner"]
 
 _WORD = 32
-#: Bits of the lower half of a value: with a sign, what a multiplier takes.
-_HALF = FACTOR_BITS - 1
 
 
 class Combiner(wiring.Component):
@@ -113,7 +112,7 @@ class Combiner(wiring.Component):
         if self._pipelined:
             for stage in range(read_latency(g)):
                 values = hold(values, f"value{stage}_")
-            results = self._rescale_pipelined(m, values, words, hold)
+            results = self._rescale_in_stages(m, values, words, hold)
         else:
             results = self._combine(m, values, words, hold)
         m.d.comb += self.o.payload.values.eq(Cat(result[:RESULT_BITS] for result in results))
@@ -153,30 +152,11 @@ class Combiner(wiring.Component):
         clipped = saturate(m, moved, Mux(self.rescaled, self.bits, RESULT_BITS), "clipped")
         return hold(clipped, "clipped")
 
-    def _rescale_pipelined(self, m: Module, values: list[Value], words: list[Value], hold) -> list[Value]:
-        """Behind the memory, 1: what is chosen. 2: products with halves of the values. 3: of all. 4: bias. 5, 6: shift,
-        by eights and by ones. 7: whether it saturates. 8: saturation.
-
-        A product of two halves fits a multiplier of 18 by 18 bits, so that no addition is behind it.
-        """
-        shift = Signal.like(self.shift, name="shift_held", reset_less=True)
-        above = Signal(signed(64), name="above_held", reset_less=True)
-        m.d.sync += shift.eq(Mux(self.rescaled, self.shift, 0))
-        m.d.sync += above.eq(bits_above(Mux(self.rescaled, self.bits, RESULT_BITS)))
+    def _rescale_in_stages(self, m: Module, values: list[Value], words: list[Value], hold) -> list[Value]:
+        """Behind the memory, first what is chosen."""
+        scale = Scale(m, "rescaling", self.rescaled, self.bits, self.shift)
         multiplier, *bias = words
-        (factor,) = hold([Mux(self.rescaled, multiplier[:FACTOR_BITS].as_signed(), 1)], "factor")
-        (offset,) = hold([Mux(self.rescaled, Cat(bias), 0)], "bias0_")
+        factors = hold([Mux(self.rescaled, multiplier[:FACTOR_BITS].as_signed(), 1)], "factor")
+        offsets = hold([Mux(self.rescaled, Cat(bias), 0)], "bias")
         values = hold(values, "chosen")
-        wide = [Cat(value, value[-1].replicate(max(0, FACTOR_BITS - len(value)))) for value in values]
-        halves = [(value[:_HALF], value[_HALF:].as_signed()) for value in wide]
-        low = hold([half * factor for half, _ in halves], "low")
-        high = hold([half * factor for _, half in halves], "high")
-        products = hold([one + (other << _HALF) for one, other in zip(low, high, strict=True)], "scaled")
-        for stage in range(1, 3):
-            (offset,) = hold([offset], f"bias{stage}_")
-        moved = hold([fit(product + offset.as_signed(), 64) for product in products], "biased")
-        moved = hold([value >> Cat(Const(0, 3), shift[3:]) for value in moved], "by_eights")
-        moved = hold([value >> shift[:3] for value in moved], "moved")
-        flags = [Cat(overflows(value, above)) for value in moved]
-        moved, flags = hold(moved, "whole"), hold(flags, "overflows")
-        return hold([clip(value, above, *flag) for value, flag in zip(moved, flags, strict=True)], "clipped")
+        return rescale_in_stages(hold, values, factors * len(values), offsets * len(values), scale)

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenstep.gateware.fixed import fit, saturate
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory
+from evenstep.gateware.rescale import Scale, rescale_in_stages, saturate_in_stages
 from evenstep.gateware.stages import Stages
+from evenstep.gateware.timing import RESCALE_STAGES, is_pipelined, joiner_latency
 from evenstep.gateware.writeback import written_layout
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 from evenstep.spec.join import KNEE_WORDS
@@ -103,10 +105,9 @@ class Joiner(wiring.Component):
     write: stream.Interface
     host: HostInterface
 
-    latency = 7
-
     def __init__(self, geometry: Geometry, *, channel_bits: int, init: Sequence[int] = ()) -> None:
         self.geometry = g = geometry
+        self.latency = joiner_latency(g)
         self._memory = WordMemory(width=KNEE_WORDS * _WORD, depth=g.knee_depth, init=init)
         result = data.StructLayout({"channel": channel_bits, "values": g.rows * RESULT_BITS, "last": 1})
         places = g.rows if g.neighbours else 1
@@ -190,28 +191,10 @@ class Joiner(wiring.Component):
         valid, tag = stages.carry(entering, flags.as_value(), self.latency - 1)
         flags = data.View(flags.shape(), tag)
 
-        # 1: shortcut and knee come from their memories. 2: the line is chosen.
         values = hold([entered.word_select(r, RESULT_BITS).as_signed() for r in range(g.rows)], "value")
-        knee, *lines = [knees.read_data.word_select(n, _WORD) for n in range(KNEE_WORDS)]
-        above, below = Cat(lines[:3]), Cat(lines[3:])
-        bent = [Mux(settings.joins, shortcut, value) for shortcut, value in zip(wide, values, strict=True)]
-        chosen = hold([Mux(x >= knee.as_signed(), above, below) for x in bent], "line")
-        bent, values = hold(bent, "bent"), hold(values, "late_value")
-        # 3: multiplication. 4: bias and shift. 5: saturation.
-        factors = [Mux(settings.bends, line[:FACTOR_BITS].as_signed(), 1) for line in chosen]
-        biases = hold([Mux(settings.bends, line[_WORD:], 0) for line in chosen], "bias")
-        products = hold([x * factor for x, factor in zip(bent, factors, strict=True)], "product")
-        shift = Mux(settings.bends, settings.shift, 0)
-        moved = [product + bias.as_signed() for product, bias in zip(products, biases, strict=True)]
-        moved = hold([fit(total, 64) >> shift for total in moved], "moved")
-        limit = Mux(settings.bends, settings.bits, RESULT_BITS)
-        bent = hold(saturate(m, moved, limit, "clipped"), "clipped")
-        for stage in range(3):
-            values = hold(values, f"waiting{stage}_")
-        # 6: sum with the shortcut. 7: window.
-        totals = [Mux(settings.joins, value, 0) + x for value, x in zip(values, bent, strict=True)]
-        limit = Mux(settings.joins, settings.sum_bits, RESULT_BITS)
-        totals = hold(saturate(m, totals, limit, "joined"), "total")
+        knees_read = [knees.read_data.word_select(n, _WORD) for n in range(KNEE_WORDS)]
+        compute = self._compute_in_stages if is_pipelined(g) else self._compute
+        totals = compute(m, values, wide, knees_read, hold)
         with m.If(advance):
             m.d.sync += [
                 held.eq(valid & flags.emit),
@@ -244,3 +227,49 @@ class Joiner(wiring.Component):
         with m.If(self.start):
             m.d.sync += place.eq(settings.kept)
         return m
+
+    def _compute(self, m: Module, values: list[Value], wide: list[Value], words: list[Value], hold) -> list[Value]:
+        """What goes to windows; values, shortcuts and knees are behind the first stage."""
+        settings = self.settings
+        # 2: the line is chosen.
+        knee, *lines = words
+        above, below = Cat(lines[:3]), Cat(lines[3:])
+        bent = [Mux(settings.joins, shortcut, value) for shortcut, value in zip(wide, values, strict=True)]
+        chosen = hold([Mux(x >= knee.as_signed(), above, below) for x in bent], "line")
+        bent, values = hold(bent, "bent"), hold(values, "late_value")
+        # 3: multiplication. 4: bias and shift. 5: saturation.
+        factors = [Mux(settings.bends, line[:FACTOR_BITS].as_signed(), 1) for line in chosen]
+        biases = hold([Mux(settings.bends, line[_WORD:], 0) for line in chosen], "bias")
+        products = hold([x * factor for x, factor in zip(bent, factors, strict=True)], "product")
+        shift = Mux(settings.bends, settings.shift, 0)
+        moved = [product + bias.as_signed() for product, bias in zip(products, biases, strict=True)]
+        moved = hold([fit(total, 64) >> shift for total in moved], "moved")
+        limit = Mux(settings.bends, settings.bits, RESULT_BITS)
+        bent = hold(saturate(m, moved, limit, "clipped"), "clipped")
+        for stage in range(3):
+            values = hold(values, f"waiting{stage}_")
+        # 6: sum with the shortcut.
+        totals = [Mux(settings.joins, value, 0) + x for value, x in zip(values, bent, strict=True)]
+        limit = Mux(settings.joins, settings.sum_bits, RESULT_BITS)
+        return hold(saturate(m, totals, limit, "joined"), "total")
+
+    def _compute_in_stages(
+        self, m: Module, values: list[Value], wide: list[Value], words: list[Value], hold
+    ) -> list[Value]:
+        """The same, with a register behind the memories and each step: three choose the line, one adds the shortcut."""
+        settings = self.settings
+        scale = Scale(m, "bend", settings.bends, settings.bits, settings.shift)
+        joined = Scale(m, "join", settings.joins, settings.sum_bits)
+        values, wide, words = hold(values, "read_value"), hold(wide, "wide"), hold(words, "word")
+        bent = hold([Mux(settings.joins, shortcut, value) for shortcut, value in zip(wide, values, strict=True)], "x")
+        words = hold(words, "word_late")
+        is_above = hold([x >= words[0].as_signed() for x in bent], "is_above")
+        bent, lines = hold(bent, "compared"), hold(words[1:], "line")
+        chosen = [Mux(high, Cat(lines[:3]), Cat(lines[3:])) for high in is_above]
+        factors = hold([Mux(settings.bends, line[:FACTOR_BITS].as_signed(), 1) for line in chosen], "factor")
+        offsets = hold([Mux(settings.bends, line[_WORD:], 0) for line in chosen], "bias")
+        bent = rescale_in_stages(hold, hold(bent, "chosen"), factors, offsets, scale)
+        for stage in range(3 + RESCALE_STAGES):
+            values = hold(values, f"waiting{stage}_")
+        totals = [Mux(settings.joins, value, 0) + x for value, x in zip(values, bent, strict=True)]
+        return saturate_in_stages(hold, hold(totals, "sum"), joined, "joined")

@@ -115,8 +115,12 @@ def connect_regions(m: Module, host, region: Value, ports: list[HostInterface], 
 
     A region's memories may lie anywhere on the device, so what they give goes through a register on its way to the
     choice among regions, and through another behind it. Where memories are `registered`, so is what the host asks for,
-    and those that are not get one more register. Where reads follow each other faster, `region` must stay.
+    before that choice and behind it, and those that are not get one more register. Where reads follow each other
+    faster, `region` must stay.
     """
+    if registered:
+        early, region = region, Signal(len(region), name="region")
+        m.d.sync += region.eq(early)
     near = []
     for number, port in enumerate(ports):
         register = HostSignature(len(port.address)).create(path=("regions", number))
@@ -137,7 +141,7 @@ def connect_regions(m: Module, host, region: Value, ports: list[HostInterface], 
         m.d.comb += chosen.read_data.eq(functools.reduce(operator.or_, words))
     else:
         connect_host(m, chosen, region, near)
-    _hand_on(m, host, chosen)
+    _hand_on(m, host, chosen, domain="sync" if registered else "comb")
     m.d.sync += host.read_data.eq(chosen.read_data)
 
 

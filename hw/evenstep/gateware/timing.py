@@ -8,10 +8,13 @@ from evenstep.spec.geometry import Geometry
 
 __all__ = [
     "REGISTERED_READ",
+    "RESCALE_STAGES",
+    "SATURATE_STAGES",
     "array_latency",
     "combiner_latency",
     "counter_latency",
     "is_pipelined",
+    "joiner_latency",
     "operand_latency",
     "operand_reach",
     "read_latency",
@@ -26,6 +29,10 @@ __all__ = [
 _OPERAND_REACH, _REACHED_PRODUCTS = 4, 256
 #: Cycles of a read from a memory with registers: the one in front, the memory, the one behind.
 REGISTERED_READ = 3
+#: Stages of a saturation, where each has a register; and of a rescaling, with two for the product, one for the bias and
+#: two for the shift.
+SATURATE_STAGES = 2
+RESCALE_STAGES = 5 + SATURATE_STAGES
 
 
 def is_pipelined(geometry: Geometry) -> bool:
@@ -61,10 +68,10 @@ def store_latency(geometry: Geometry) -> int:
 
 
 def region_read_cycles(geometry: Geometry) -> int:
-    """Cycles from the host's read of a memory to its data: through two registers behind the memory. Pipelined, there is
-    one more in front, those of the memory, and one for its lanes.
+    """Cycles from the host's read of a memory to its data: through two registers behind the memory. Pipelined, there
+    are two more in front, those of the memory, and one for its lanes.
     """
-    return REGISTERED_READ + 4 if is_pipelined(geometry) else 3
+    return REGISTERED_READ + 5 if is_pipelined(geometry) else 3
 
 
 def counter_latency(geometry: Geometry) -> int:
@@ -92,8 +99,17 @@ def combiner_latency(geometry: Geometry) -> int:
     if not g.combines:
         return 0
     if is_pipelined(g):
-        return read_latency(g) + 8
+        return read_latency(g) + 1 + RESCALE_STAGES
     return 6 if g.rescale else 3
+
+
+def joiner_latency(geometry: Geometry) -> int:
+    """Cycles from a column, at the joiner's input, to its results.
+
+    Pipelined, rescaling has one cycle for the memories, a register behind them, and three stages in which its line is
+    chosen; behind it are a sum that is saturated, and the window.
+    """
+    return 1 + 4 + RESCALE_STAGES + 1 + SATURATE_STAGES + 1 if is_pipelined(geometry) else 7
 
 
 def threshold_latency(geometry: Geometry) -> int:

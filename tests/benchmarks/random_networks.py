@@ -38,6 +38,7 @@ _PICTURES = Geometry(
     act_depth=2**12,
     accumulator_bits=28,
 )
+_VECTORS = Geometry(columns=12, lanes=7, rows=3, max_weight_bits=6, max_passes=64, threshold_style="serial")
 #: Engines, by name.
 GEOMETRIES = {
     "pictures": _PICTURES,
@@ -76,7 +77,8 @@ GEOMETRIES = {
     "pipelined neighbours": _PICTURES.replace(
         counter="ecp5", rows=4, neighbours=True, rescale=True, wide_depth=2**13, threshold_style="search"
     ),
-    "vectors": Geometry(columns=12, lanes=7, rows=3, max_weight_bits=6, max_passes=64, threshold_style="serial"),
+    "vectors": _VECTORS,
+    "pipelined vectors": _VECTORS.replace(counter="ecp5"),
     "piecewise": Geometry(
         columns=2, lanes=5, weight_bits=3, act_bits=4, output_bits=4, breakpoints=2, rescale=True, accumulator_bits=30
     ),

@@ -14,7 +14,8 @@ from evenstep.gateware.join import Joiner
 from evenstep.gateware.memory import WordMemory
 from evenstep.gateware.writeback import WriteBack
 from evenstep.generate import emit_verilog, generate_block
-from evenstep.spec import Geometry
+from evenstep.generate.blocks import create_block
+from evenstep.spec import THRESHOLD_STYLES, Geometry
 from evenstep.spec.join import KNEE_WORDS
 from evenstep_boards.bench.figures import read_figures
 from evenstep_boards.bench.fits import fit_designs, held_out_designs
@@ -149,6 +150,14 @@ def test_area_of_what_rescales_is_within_a_quarter(part, component, memory, geom
         (whole.flip_flops - own.flip_flops, estimate.flip_flops[part]),
     ):
         assert 4 * abs(synthesized - expected) <= synthesized, f"{synthesized} synthesized, {expected} estimated"
+
+
+@pytest.mark.parametrize("style", THRESHOLD_STYLES)
+def test_flip_flops_of_registered_thresholds_are_within_a_tenth(style: str, tmp_path: Path) -> None:
+    geometry = Geometry(counter="ecp5", threshold_style=style, rows=2, output_bits=3, threshold_depth=512)
+    (tmp_path / "unit.v").write_text(emit_verilog(create_block("threshold", geometry), name="unit")[0])
+    found = synthesize_verilog(tmp_path / "unit.v", top="unit", family="ecp5", folder=tmp_path)
+    assert estimate_area(geometry).flip_flops["thresholds"] == pytest.approx(found.flip_flops, rel=0.1)
 
 
 @pytest.mark.parametrize("rows", [2, 4])

@@ -160,14 +160,17 @@ _COUNTERS = [
     ("array", {"counter": "gowin", "columns": 1, "lanes": 3, "max_weight_bits": 4}),
     ("array", {"counter": "ecp5", "columns": 1, "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}),
     ("engine", {"counter": "ecp5", "rows": 2, "columns": 3, "lanes": 5, "max_weight_bits": 4, **_TINY}),
-    ("engine", {"counter": "ecp5", "columns": 3, "lanes": 16, "counter_registers": 1, **_TINY}),
+    (
+        "engine",
+        {"counter": "ecp5", "columns": 3, "lanes": 16, "counter_registers": 1, "threshold_style": "serial", **_TINY},
+    ),
     (
         "engine",
         {"counter": "ecp5", "columns": 2, "lanes": 8, "act_bits": 4, "output_bits": 4, "max_weight_bits": 4}
-        | {**_PICTURES, "rescale": True, "wide_depth": 1024, "wide_bits": 12},
+        | {**_PICTURES, "rescale": True, "wide_depth": 1024, "wide_bits": 12, "threshold_style": "requantize"},
     ),
     ("axi-engine", {"counter": "ecp5", "columns": 2, "lanes": 8, **_TINY}),
-    ("threshold", {"counter": "ecp5", "output_bits": 3, "threshold_depth": 5, "rows": 3}),
+    *[("threshold", {"counter": "ecp5", **parameters}) for parameters in _THRESHOLDS if "lanes" not in parameters],
     ("drain", {"counter": "ecp5", "weight_bits": 3, "rows": 2}),
     ("packer", {"counter": "ecp5", "lanes": 5, "output_bits": 5}),
 ]

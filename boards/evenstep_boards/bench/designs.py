@@ -266,10 +266,12 @@ class ThresholdDesign(Design):
     """A threshold unit of 16 channels for sums of 16 bits, which a host can write and read.
 
     Structures: the styles of threshold units, of which ``requantize`` uses DSP blocks where there are any;
-    ``multiplier``, plain requantization without DSP blocks, and ``multiplier-dsp``, with them.
+    ``multiplier``, plain requantization without DSP blocks, and ``multiplier-dsp``, with them. `registered` as of
+    `evenstep.gateware.thresholds.unit.ThresholdUnit`: those of engines whose array is pipelined.
     """
 
     bits: int
+    registered: bool = False
 
     @property
     def kind(self) -> str:
@@ -277,7 +279,7 @@ class ThresholdDesign(Design):
 
     @property
     def size(self) -> str:
-        return f"{self.bits} bits"
+        return f"{self.bits} bits{', registered' * self.registered}"
 
     @property
     def dsps(self) -> bool:
@@ -294,5 +296,5 @@ class ThresholdDesign(Design):
     def _unit(self) -> ThresholdUnit:
         sizes: Any = {"width": ACCUMULATOR_BITS, "bits": self.bits, "channels": _CHANNELS}
         if self.structure in THRESHOLD_STYLES:
-            return create_threshold_unit(self.structure, **sizes)
+            return create_threshold_unit(self.structure, **sizes, registered=self.registered)
         return MultiplierUnit(**sizes)

@@ -75,6 +75,9 @@ def matrix() -> list[Design]:
         for bits in _THRESHOLD_BITS:
             units = (*THRESHOLD_STYLES, "multiplier", *(("multiplier-dsp",) if target == "ecp5" else ()))
             designs += [ThresholdDesign(target=target, structure=structure, bits=bits) for structure in units]
+    for bits in _THRESHOLD_BITS:
+        sizes = {"bits": bits, "registered": True}
+        designs += [ThresholdDesign(target="ecp5", structure=style, **sizes) for style in THRESHOLD_STYLES]
     return [*designs, *fit_designs(), *held_out_designs()]
 
 

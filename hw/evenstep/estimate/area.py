@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 from evenstep.estimate.array import FAMILIES, array_flip_flops, array_luts, default_family
-from evenstep.gateware.timing import SATURATE_STAGES, combiner_latency, is_pipelined, joiner_latency, read_latency
+from evenstep.gateware.timing import (
+    SATURATE_STAGES,
+    SEARCH_STAGES,
+    combiner_latency,
+    is_pipelined,
+    joiner_latency,
+    read_latency,
+)
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
 from evenstep.spec.requantize import VALUE_BITS
@@ -125,9 +132,7 @@ def _add_registers(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]
     flip_flops["sequencer"] += act_bits + weight_bits + 28 + (g.max_passes - 1).bit_length()
     flip_flops["packer"] += g.rows * g.output_bits + 3
     luts["packer"] += g.rows * g.output_bits + 3
-    if g.threshold_style == "bank":
-        flip_flops["thresholds"] += g.rows * (2 * g.result_bits + 2**g.output_bits - 1) + 2 * g.output_bits + 5
-        flip_flops["thresholds"] += (2**g.output_bits - 1) * g.result_bits + 1
+    flip_flops["thresholds"] += _threshold_registers(g)
     # Results wait in front of the thresholds, and have a register in front of their memory.
     result = g.rows * g.result_bits + (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 2
     flip_flops["drain"] += 2 * result
@@ -141,6 +146,22 @@ def _add_registers(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]
     lanes = [-(-width // 32) for width in words[:-1]]
     written = sum(words[:-1]) + sum(lanes) + 2 * 10 * len(lanes) + 10 * sum(lane // 4 for lane in lanes)
     luts["memories"], flip_flops["memories"] = 0, stored + 80 + read + written
+
+
+def _threshold_registers(g: Geometry) -> int:
+    """Flip-flops that a threshold unit has more where it is registered: a word is held once behind its block RAM."""
+    bits, values = g.output_bits, g.rows * g.result_bits
+    if g.threshold_style == "bank":
+        return 2 * values + (g.rows + g.result_bits) * (2**bits - 1) + 2 * bits + 6
+    if g.threshold_style == "requantize":
+        return values + g.rows * (bits + 2) + 10
+    if g.threshold_style == "serial":
+        return values + (SEARCH_STAGES - 1) * bits + 26
+    # Values and channel pass the stages of each level, beside the code so far; behind the last comparison is no need of
+    # them.
+    channel = (max(g.threshold_depth, g.result_depth) - 1).bit_length()
+    waiting = SEARCH_STAGES * (bits * (values + 2) + (bits - 1) * channel) - values - 2
+    return waiting + g.rows * bits * bits
 
 
 def _writeback_luts(word_bits: int, turns: int) -> int:

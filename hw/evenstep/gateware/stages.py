@@ -29,11 +29,11 @@ class Stages:
             held.append(stage)
         return held
 
-    def carry(self, valid: Value, tag: Value, count: int) -> tuple[Value, Value]:
+    def carry(self, valid: Value, tag: Value, count: int, name: str = "") -> tuple[Value, Value]:
         """A valid bit, which a reset clears, and what goes with the values, behind `count` stages."""
         for stage in range(count):
-            (tag,) = self.hold([tag], f"tag{stage}_")
-            following = Signal(name=f"valid{stage}")
+            (tag,) = self.hold([tag], f"{name}tag{stage}_")
+            following = Signal(name=f"{name}valid{stage}")
             with self._m.If(self._advance):
                 self._m.d.sync += following.eq(valid)
             valid = following

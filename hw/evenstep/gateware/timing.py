@@ -10,6 +10,7 @@ __all__ = [
     "REGISTERED_READ",
     "RESCALE_STAGES",
     "SATURATE_STAGES",
+    "SEARCH_STAGES",
     "array_latency",
     "combiner_latency",
     "counter_latency",
@@ -33,6 +34,9 @@ REGISTERED_READ = 3
 #: two for the shift.
 SATURATE_STAGES = 2
 RESCALE_STAGES = 5 + SATURATE_STAGES
+#: Cycles of a bit that is searched for among thresholds, where each step has a register: the memory, two registers
+#: behind it, the comparison.
+SEARCH_STAGES = 4
 
 
 def is_pipelined(geometry: Geometry) -> bool:
@@ -114,10 +118,15 @@ def joiner_latency(geometry: Geometry) -> int:
 
 def threshold_latency(geometry: Geometry) -> int:
     """Cycles from values, at the threshold unit's input, to their codes."""
-    latencies = {"bank": 5 if is_pipelined(geometry) else 2, "requantize": 5}
-    return latencies.get(geometry.threshold_style, geometry.output_bits + 1)
+    registered = is_pipelined(geometry)
+    latencies = {"bank": 5 if registered else 2, "requantize": 7 if registered else 5}
+    return latencies.get(geometry.threshold_style, _search_cycles(geometry) + 1)
 
 
 def threshold_interval(geometry: Geometry) -> int:
     """Fewest cycles between two values."""
-    return geometry.output_bits if geometry.threshold_style == "serial" else 1
+    return _search_cycles(geometry) if geometry.threshold_style == "serial" else 1
+
+
+def _search_cycles(geometry: Geometry) -> int:
+    return geometry.output_bits * (SEARCH_STAGES if is_pipelined(geometry) else 1)

@@ -74,8 +74,9 @@ class Geometry:
         are combined.
     threshold_style : str
         ``"bank"``: 2**N - 1 comparators; ``"search"``: N comparators, one after the other; ``"serial"``: one, which
-        takes N cycles for a value, and so makes tiles last as long. Not where there are wide numbers. ``"requantize"``:
-        a multiplier for each row, for thresholds of even distance; see `evenstep.spec.requantize`.
+        takes N cycles for a value, with the counter ``"ecp5"`` 4 N, and so makes tiles last as long. Not where there
+        are wide numbers. ``"requantize"``: a multiplier for each row, for thresholds of even distance; see
+        `evenstep.spec.requantize`.
     counter : str
         Structure that counts ones, one of `COUNTERS`. ``"portable"``: plain adders; ``"ecp5"``,
         ``"ice40"``, ``"xilinx7"`` and ``"gowin"``: planned carry chains, for these families.

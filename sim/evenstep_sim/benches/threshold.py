@@ -91,8 +91,7 @@ class _ThresholdBench(Bench):
             self.set(host_address=base + index, host_read_enable=1)
             await self.tick()
             self.set(host_read_enable=0)
-            if self.geometry.threshold_style == "bank":
-                await self.tick(int(is_pipelined(self.geometry)))
+            await self.tick(int(is_pipelined(self.geometry)))
             mask = (1 << width) - 1
             got = int(self.dut.host_read_data.value) & mask
             channel = int(self.channels[n])
@@ -141,7 +140,8 @@ async def ties(dut) -> None:
         for threshold in bench.thresholds.values[n]:
             for value in (threshold - 1, threshold, threshold + 1):
                 bench.put(n, np.full(bench.geometry.rows, np.clip(value, low, high)))
-    await bench.drain(limit=60_000)
+    values = 3 * bench.thresholds.values.size
+    await bench.drain(limit=1000 + 2 * values * threshold_interval(bench.geometry))
 
 
 @cocotb.test()

@@ -18,10 +18,6 @@ class ThresholdBank(ThresholdUnit):
     def latency(self) -> int:
         return 5 if self.registered else 2
 
-    @property
-    def host_read_cycles(self) -> int:
-        return 1 + self.registered
-
     def elaborate(self, platform):
         m = Module()
         host_channel, host_index = self.host.address[self.bits :], self.host.address[: self.bits]
@@ -47,18 +43,9 @@ class ThresholdBank(ThresholdUnit):
                 port.addr.eq(Mux(self.host.read_enable, host_channel, self.i.payload.channel)),
                 port.en.eq(advance if self.registered else advance | self.host.read_enable),
             ]
-            word = port.data
-            if self.registered:
-                word = Signal.like(port.data, name=f"word{index}", reset_less=True)
-                with m.If(advance):
-                    m.d.sync += word.eq(port.data)
+            seen, word = self.read(m, advance, port, str(index))
             with m.If(host_selected == index):
-                m.d.comb += self.host.read_data.eq(word)
-            if self.registered:
-                # The first register becomes a part of the block RAM, which may lie far away from the comparators.
-                far, word = word, Signal.like(word, name=f"near{index}", reset_less=True)
-                with m.If(advance):
-                    m.d.sync += word.eq(far)
+                m.d.comb += self.host.read_data.eq(seen)
             words.append(word)
         *thresholds, flip = words
 

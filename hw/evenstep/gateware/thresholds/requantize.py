@@ -2,8 +2,10 @@
 
 import itertools
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Value, unsigned
 
+from evenstep.gateware.memory import select_read
+from evenstep.gateware.stages import Stages
 from evenstep.gateware.thresholds.unit import ThresholdUnit
 from evenstep.spec.requantize import (
     BIAS_BITS,
@@ -19,10 +21,11 @@ __all__ = ["RequantizeUnit"]
 
 
 class RequantizeUnit(ThresholdUnit):
-    """`evenstep.spec.requantize.Requantization` of each channel. Latency 5.
+    """`evenstep.spec.requantize.Requantization` of each channel. Latency 5; 7 where `registered`.
 
     The host writes the two words of channel c at ``2 * c``. A multiplier's word is read, and held; then come the
-    product, the sum with the bias, which is read a cycle behind, and the code.
+    product, the sum with the bias, which is read a cycle behind, and the code. Registered, the word is held once more,
+    and what a shift leaves is held before it is compared.
     """
 
     @property
@@ -31,18 +34,17 @@ class RequantizeUnit(ThresholdUnit):
 
     @property
     def latency(self) -> int:
-        return 5
+        return 7 if self.registered else 5
 
     def elaborate(self, platform):
         m = Module()
         host_channel, is_bias = self.host.address[1:], self.host.address[0]
         advance = ~self.o.valid | self.o.ready
+        stages = Stages(m, advance)
         m.d.comb += self.i.ready.eq(advance)
-        selected = Signal()
-        with m.If(self.host.read_enable):
-            m.d.sync += selected.eq(is_bias)
+        selected = select_read(m, self.host, is_bias, cycles=self.host_read_cycles)
 
-        channel = Signal.like(self.i.payload.channel, reset_less=True)
+        [channel] = stages.hold([self.i.payload.channel], "channel")
         words = []
         memories = (("multipliers", self.i.payload.channel), ("biases", channel))
         widths = requantize_widths(self.bits)
@@ -59,46 +61,42 @@ class RequantizeUnit(ThresholdUnit):
             )
             m.d.comb += [
                 port.addr.eq(Mux(self.host.read_enable, host_channel, read)),
-                port.en.eq(advance | self.host.read_enable),
+                port.en.eq(advance if self.registered else advance | self.host.read_enable),
             ]
+            seen, word = self.read(m, advance, port, name)
             with m.If(selected == number):
-                m.d.comb += self.host.read_data.eq(port.data)
+                m.d.comb += self.host.read_data.eq(seen)
             # Block RAMs are too slow to be followed by a multiplier or a long addition.
-            word = Signal.like(port.data, name=f"{name}_now", reset_less=True)
-            with m.If(advance):
-                m.d.sync += word.eq(port.data)
-            words.append(word)
+            words.append(word if self.registered else stages.hold([word], name)[0])
         multiplier, top = words[0][:MULTIPLIER_BITS].as_signed(), words[0][MULTIPLIER_BITS:]
         bias, shift = words[1][:BIAS_BITS].as_signed(), words[1][BIAS_BITS:]
 
-        # What goes along with values, from stage to stage.
-        valid = [self.i.valid, *(Signal(name=f"valid{stage}") for stage in range(4)), self.o.valid]
-        lasts = [Signal(name=f"last{stage}", reset_less=True) for stage in range(4)]
-        last = [self.i.payload.last, *lasts, self.o.payload.last]
-        tops = [top, *(Signal(self.bits, name=f"top{stage}", reset_less=True) for stage in (2, 3))]
-        shift_now = Signal.like(shift, name="shift_now", reset_less=True)
-        with m.If(advance):
-            for stages in (valid, last, tops):
-                m.d.sync += [after.eq(before) for before, after in itertools.pairwise(stages)]
-            m.d.sync += [channel.eq(self.i.payload.channel), shift_now.eq(shift)]
+        # Of values in front of the multiplier the last one is saturated.
         width = min(self.width, VALUE_BITS)
-        for row in range(self.rows):
-            held = Signal(self.width, name=f"held{row}", reset_less=True)
-            value = Signal(signed(width), name=f"value{row}", reset_less=True)
-            product = Signal(signed(width + MULTIPLIER_BITS - DROPPED_BITS), name=f"product{row}", reset_less=True)
-            total = Signal(signed(BIAS_BITS + 1), name=f"total{row}", reset_less=True)
-            with m.If(advance):
-                m.d.sync += [
-                    held.eq(self.i.payload.values.word_select(row, self.width)),
-                    value.eq(_saturated(held, width)),
-                    product.eq((value * multiplier) >> DROPPED_BITS),
-                    total.eq(product + bias),
-                    self.o.payload.codes.word_select(row, self.bits).eq(self._code(total, shift_now, tops[-1])),
-                ]
+        values: list[Value] = [self.i.payload.values.word_select(row, self.width) for row in range(self.rows)]
+        for stage in range(2 if self.registered else 1):
+            values = stages.hold(values, f"held{stage}_")
+        values = stages.hold([_saturated(value, width).as_signed() for value in values], "value")
+        products = stages.hold([(value * multiplier) >> DROPPED_BITS for value in values], "product")
+        totals = stages.hold([product + bias for product in products], "total")
+        [shift] = stages.hold([shift], "shift")
+        for stage in range(2):
+            [top] = stages.hold([top], f"top{stage}_")
+        shifted = [self._shifted(total, shift) for total in totals]
+        if self.registered:
+            shifted = stages.hold(shifted, "shifted")
+            [top] = stages.hold([top], "top2_")
+        valid, last = stages.carry(self.i.valid, self.i.payload.last, self.latency - 1)
+        with m.If(advance):
+            m.d.sync += [self.o.valid.eq(valid), self.o.payload.last.eq(last)]
+            for row, value in enumerate(shifted):
+                code, above, sign = value[: self.bits], value[-2], value[-1]
+                limited = Mux(sign, 0, Mux(above | (code > top), top, code))
+                m.d.sync += self.o.payload.codes.word_select(row, self.bits).eq(limited)
         return m
 
-    def _code(self, total: Value, shift: Value, top: Value) -> Value:
-        """``total >> SHIFTS[shift]``, from 0 to `top`.
+    def _shifted(self, total: Value, shift: Value) -> Value:
+        """What is needed of ``total >> SHIFTS[shift]``: the bits of a code, whether any above are set, and the sign.
 
         Only the bits of a code are shifted. Of those above, all that counts is whether there are any: that takes fewer
         LUTs than shifting them, as shifts share what they look at.
@@ -108,7 +106,7 @@ class RequantizeUnit(ThresholdUnit):
         parts = [total[first:end].any() for first, end in itertools.pairwise(ends)]
         above = _chosen([Cat(parts[number:]).any() for number in range(len(SHIFTS))], shift)
         code = _chosen([total[start : start + bits] for start in SHIFTS], shift)
-        return Mux(sign, 0, Mux(above | (code > top), top, code))
+        return Cat(code, above, sign)
 
 
 def _saturated(value: Value, bits: int) -> Value:

@@ -1,14 +1,19 @@
 """Binary search in a pipeline: one threshold of a channel at each level."""
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
 
+from evenstep.gateware.memory import select_read
+from evenstep.gateware.stages import Stages
 from evenstep.gateware.thresholds.unit import ThresholdUnit
+from evenstep.gateware.timing import SEARCH_STAGES
 
 __all__ = ["SearchThresholds"]
 
 
 class SearchThresholds(ThresholdUnit):
-    """Binary search: one comparator and one memory for each bit of the code, in a pipeline. Latency bits + 1.
+    """Binary search: one comparator and one memory for each bit of the code, in a pipeline. Latency bits + 1; where
+    `registered`, `evenstep.gateware.timing.SEARCH_STAGES` for each bit, and 1.
 
     Level l holds the 2**l thresholds that the search can meet there: those whose number, counted from 1, is an odd
     multiple of 2**(bits - 1 - l).
@@ -16,22 +21,23 @@ class SearchThresholds(ThresholdUnit):
 
     @property
     def latency(self) -> int:
-        return self.bits + 1
+        return self.bits * (SEARCH_STAGES if self.registered else 1) + 1
 
     def elaborate(self, platform):
         m = Module()
         host_channel, host_index = self.host.address[self.bits :], self.host.address[: self.bits]
         host_flip = host_index == 2**self.bits - 1
         advance = ~self.o.valid | self.o.ready
+        enable = advance if self.registered else advance | self.host.read_enable
+        stages = Stages(m, advance)
         m.d.comb += self.i.ready.eq(advance)
         host_number = Signal(self.bits)
         m.d.comb += host_number.eq(host_index + 1)
-        host_read_number = Signal(self.bits)
-        with m.If(self.host.read_enable):
-            m.d.sync += host_read_number.eq(host_number)
+        host_read_number = select_read(m, self.host, host_number, cycles=self.host_read_cycles)
 
         valid = self.i.valid
-        request = last_request = self.i.payload
+        request = last_request = Signal.like(self.i.payload)
+        m.d.comb += [request.eq(self.i.payload), request.values.eq(~self.i.payload.values)]
         # A code grows by one bit at each level; the address of a level is the channel and the code so far.
         codes: list[Value] = [Cat() for _ in range(self.rows)]
         for level in range(self.bits):
@@ -49,29 +55,28 @@ class SearchThresholds(ThresholdUnit):
                 ports=self.rows,
                 block=True,
             )
-            last_request = request
-            held_valid = Signal(name=f"valid{level}")
-            held = Signal.like(request, name=f"request{level}", reset_less=True)
-            with m.If(advance):
-                m.d.sync += [held_valid.eq(valid), held.eq(request)]
-                if level == 0:
-                    m.d.sync += held.values.eq(~request.values)
-            grown = []
             for row, port in enumerate(ports):
-                so_far = Signal(max(1, level), name=f"code{level}_{row}", reset_less=True)
                 m.d.comb += [port.addr.eq(Cat(codes[row], request.channel[: self.address_bits])), port.en.eq(advance)]
-                with m.If(advance):
-                    m.d.sync += so_far.eq(codes[row])
-                if row == 0:
-                    with m.If(self.host.read_enable):
-                        m.d.comb += [port.addr.eq(Cat(entry, host_channel)), port.en.eq(1)]
-                    with m.If((host_read_number & (2 * step - 1)) == step):
-                        m.d.comb += self.host.read_data.eq(port.data)
-                grown.append(Cat(self.reaches(held.values, row, port.data), so_far[:level]))
-            valid, request, codes = held_valid, held, grown
+            with m.If(self.host.read_enable):
+                m.d.comb += [ports[0].addr.eq(Cat(entry, host_channel)), ports[0].en.eq(enable)]
+            words = [self.read(m, advance, port, f"{level}_{row}") for row, port in enumerate(ports)]
+            with m.If((host_read_number & (2 * step - 1)) == step):
+                m.d.comb += self.host.read_data.eq(words[0][0])
+
+            last_request = request
+            cycles = SEARCH_STAGES - 1 if self.registered else 1
+            valid, tag = stages.carry(valid, Cat(request, *codes), cycles, name=f"level{level}_")
+            request, codes = self._parts(tag, level)
+            codes = [
+                Cat(self.reaches(request.values, row, word), code)
+                for row, ((_, word), code) in enumerate(zip(words, codes, strict=True))
+            ]
+            if self.registered:
+                valid, tag = stages.carry(valid, Cat(request, *codes), 1, name=f"met{level}_")
+                request, codes = self._parts(tag, level + 1)
 
         # The flip is read beside the last level.
-        (flip,) = self.storage(
+        (port,) = self.storage(
             m,
             "flips",
             1,
@@ -80,14 +85,21 @@ class SearchThresholds(ThresholdUnit):
             write=self.host.write_enable & host_flip,
             address=host_channel,
         )
-        m.d.comb += [flip.addr.eq(last_request.channel), flip.en.eq(advance)]
-        with m.If(self.host.read_enable):
-            m.d.comb += [flip.addr.eq(host_channel), flip.en.eq(1)]
+        address = Mux(self.host.read_enable, host_channel, last_request.channel)
+        m.d.comb += [port.addr.eq(address), port.en.eq(enable)]
+        seen, flip = self.read(m, advance, port, "flip")
         with m.If(host_read_number == 0):
-            m.d.comb += self.host.read_data.eq(flip.data)
+            m.d.comb += self.host.read_data.eq(seen)
+        if self.registered:
+            [flip] = stages.hold([flip], "flip")
         with m.If(advance):
             m.d.sync += [self.o.valid.eq(valid), self.o.payload.last.eq(request.last)]
-            for row in range(self.rows):
-                code = codes[row] ^ flip.data.replicate(self.bits)
-                m.d.sync += self.o.payload.codes.word_select(row, self.bits).eq(code)
+            for row, code in enumerate(codes):
+                m.d.sync += self.o.payload.codes.word_select(row, self.bits).eq(code ^ flip.replicate(self.bits))
         return m
+
+    def _parts(self, tag: Value, level: int) -> tuple[data.View, list[Value]]:
+        """A request, and codes of `level` bits."""
+        size = len(self.i.payload.as_value())
+        request = data.View(self.i.payload.shape(), tag[:size])
+        return request, [tag[size:].word_select(row, level) if level else Cat() for row in range(self.rows)]

@@ -9,8 +9,9 @@ The thresholds of a channel must ascend.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -42,8 +43,8 @@ class ThresholdUnit(wiring.Component):
     init : sequence of int
         Host words that the thresholds hold at power-up: all of the first channels. The others hold 0.
     registered : bool
-        Whether memories are read through a register where the style has none of its own: a bank takes three cycles
-        more, and the host one, which may then only read while the unit is empty.
+        Whether memories are read through registers, and each step has one behind it, for a fast clock. The host's
+        reads take a cycle more then, and the unit must be empty.
 
     Members
     -------
@@ -103,7 +104,7 @@ class ThresholdUnit(wiring.Component):
     @property
     def host_read_cycles(self) -> int:
         """Cycles of the host's reads."""
-        return 1
+        return 1 + self.registered
 
     @property
     def interval(self) -> int:
@@ -120,6 +121,19 @@ class ThresholdUnit(wiring.Component):
         low = self.width - 1
         above = (threshold[:low] + complement[:low])[low] if low else Const(0, 1)
         return Mux(complement[low] ^ threshold[low], ~above, complement[low])
+
+    def read(self, m: Module, advance: Value, port: Any, name: str) -> tuple[Value, Value]:
+        """A memory's word, as the host gets it and as values meet it: behind one register and two, where `registered`.
+
+        The first becomes a part of the block RAM, which may lie far away from what uses the word.
+        """
+        if not self.registered:
+            return port.data, port.data
+        word = Signal.like(port.data, name=f"word{name}", reset_less=True)
+        near = Signal.like(port.data, name=f"near{name}", reset_less=True)
+        with m.If(advance):
+            m.d.sync += [word.eq(port.data), near.eq(word)]
+        return word, near
 
     def storage(
         self,

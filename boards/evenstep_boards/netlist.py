@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["change_modules", "count_names"]
+__all__ = ["change_modules", "count_names", "find_control"]
 
 
 def change_modules(netlist: Path, change: Callable[[dict[str, Any]], int]) -> int:
@@ -25,3 +25,16 @@ def count_names(module: dict[str, Any]) -> Counter[Any]:
     named = Counter(bit for cell in module["cells"].values() for bits in cell["connections"].values() for bit in bits)
     named.update(bit for port in module["ports"].values() for bit in port["bits"])
     return named
+
+
+def find_control(flip_flop: dict[str, Any]) -> tuple[Any, Any] | None:
+    """Clock and enable, ``"1"`` if always, of an ECP5 flip-flop that nothing resets and that starts at 0; None: it is
+    another.
+    """
+    # Yosys puts a space behind what could be a number.
+    parameters = {name: str(value).strip() for name, value in flip_flop["parameters"].items()}
+    wires = flip_flop["connections"]
+    is_reset = wires.get("LSR", ["0"]) != ["0"] or parameters["REGSET"] != "RESET"
+    if is_reset or parameters["CLKMUX"] != "CLK" or parameters["CEMUX"] not in ("CE", "1"):
+        return None
+    return wires["CLK"][0], wires["CE"][0] if parameters["CEMUX"] == "CE" else "1"

@@ -7,7 +7,7 @@ synthesis does not use. Where nothing but flip-flops follows a block RAM, which 
 from pathlib import Path
 from typing import Any
 
-from evenstep_boards.netlist import change_modules, count_names
+from evenstep_boards.netlist import change_modules, count_names, find_control
 
 __all__ = ["use_output_registers"]
 
@@ -55,17 +55,18 @@ def _move(module: dict[str, Any]) -> int:
 
 def _moves_with(flip_flop: dict[str, Any], ram: dict[str, Any], port: str) -> bool:
     """Whether a flip-flop has the clock and enable of a block RAM's port, and nothing resets it."""
-    wires, ram_wires = flip_flop["connections"], ram["connections"]
-    enable = wires["CE"] if flip_flop["parameters"]["CEMUX"] == "CE" else ["1"]
-    clocks = [ram_wires[f"CLK{half}"] for half in _HALVES]
-    inverted = (
-        flip_flop["parameters"]["CLKMUX"] != "CLK"
-        or ram["parameters"].get(f"CLK{port}MUX", f"CLK{port}") != f"CLK{port}"
-        or ram["parameters"].get(f"CE{port}MUX", f"CE{port}") != f"CE{port}"
+    wires, parameters = ram["connections"], ram["parameters"]
+    inverted = any(parameters.get(f"{pin}{port}MUX", f"{pin}{port}") != f"{pin}{port}" for pin in ("CLK", "CE"))
+    clocks = {wires[f"CLK{half}"][0] for half in _HALVES}
+    return (
+        not inverted
+        and clocks == {wires[f"CLK{port}"][0]}
+        and find_control(flip_flop)
+        == (
+            wires[f"CLK{port}"][0],
+            wires[f"CE{port}"][0],
+        )
     )
-    is_reset = wires.get("LSR", ["0"]) != ["0"] or flip_flop["parameters"]["REGSET"] != "RESET"
-    same = enable == ram_wires[f"CE{port}"] and all(clock == wires["CLK"] for clock in clocks)
-    return same and not inverted and not is_reset
 
 
 def _number(cell: dict[str, Any], parameter: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from evenstep.files import write_file
 from evenstep_boards.board import Board
 from evenstep_boards.carries import open_carry_ends
+from evenstep_boards.multiplier_registers import use_multiplier_registers
 from evenstep_boards.output_registers import use_output_registers
 from evenstep_boards.report import Routing, read_routing, refuse_size
 from evenstep_boards.toolchain import BuildTool, Processes, first_error
@@ -104,6 +105,7 @@ class Steps:
         if self.tools["route"][0].name == "nextpnr-ecp5":
             open_carry_ends(self.netlist)
             use_output_registers(self.netlist)
+            use_multiplier_registers(self.netlist)
         self.stage("synthesize", True)
 
     def route(self, seeds: int) -> Routing:

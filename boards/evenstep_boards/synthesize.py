@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evenstep.checks import check_choice
 from evenstep_boards.carries import open_carry_ends
+from evenstep_boards.multiplier_registers import use_multiplier_registers
 from evenstep_boards.output_registers import use_output_registers
 from evenstep_boards.toolchain import find_tool, run_tool, wheel_folder
 
@@ -176,7 +177,7 @@ def synthesize_verilog(
         run_tool(yosys, ["-p", script], folder=scratch, log=log, doing=f"synthesize {top} for {family}")
         statistics = json.loads((scratch / "cells.json").read_text())
         open_carry_ends(scratch / "netlist.json")
-        moved = use_output_registers(scratch / "netlist.json")
+        moved = use_output_registers(scratch / "netlist.json") + use_multiplier_registers(scratch / "netlist.json")
         os.replace(scratch / "netlist.v", netlist)
         os.replace(scratch / "netlist.json", cells)
     kind, numbers = FAMILIES[family], statistics["design"]["num_cells_by_type"]

@@ -1,6 +1,5 @@
 """The netlist that Yosys makes of an array or an element passes the same bench as its source."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from evenstep.generate import emit_verilog, generate_block
 from evenstep.spec import Geometry
 from evenstep_boards.synthesize import cell_models, synthesize_verilog
 from evenstep_sim.runner import run_manifest, run_sources
+from tests.ecp5_models import write_models
 
 # The cells' ports are connected by Yosys, all of them; the defaults are SystemVerilog that Icarus 11 does not read.
 _DEFINES = {"NO_ICE40_DEFAULT_ASSIGNMENTS": "1"}
@@ -45,10 +45,7 @@ def test_array_of_ecp5_cells_passes_the_bench_of_its_source(tmp_path: Path) -> N
     cells = tmp_path / "cells.v"
     cells.write_text(emit_verilog(CellForm(PEArray(geometry), "ecp5"), name=manifest.module)[0])
     assert {"CCU2C", "TRELLIS_FF"} <= set(cells.read_text().split())
-    # Others of the models are more than Icarus reads.
-    text = "".join((cell_models("ecp5").parent / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh"))
-    kept = re.findall(r"^module (?:LUT2|LUT4|TRELLIS_FF|CCU2C)\b.*?^endmodule", text, re.MULTILINE | re.DOTALL)
-    (tmp_path / "models.v").write_text("\n".join(kept))
+    write_models(tmp_path / "models.v")
     path = tmp_path / f"{manifest.module}.json"
     results = run_sources(path, [tmp_path / "models.v", cells], simulator="icarus")
     assert {"values", "timing"} <= {result.name for result in results}

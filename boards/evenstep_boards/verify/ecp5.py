@@ -16,11 +16,15 @@ ECP5 = NetlistFamily(
     name="ecp5",
     devices="LFE5",
     models=("ecp5.v", "block_ram.v", "pins.v"),
-    modelled="block RAM and PLL",
+    modelled="block RAM, multiplier and PLL",
     defines=("NO_INCLUDES",),
     pll="EHXPLLL",
     frequency=_frequency,
-    tied={"DP16KD": ("RSTA", "RSTB"), "EHXPLLL": ("RST", "STDBY")},
+    tied={
+        "DP16KD": ("RSTA", "RSTB"),
+        "EHXPLLL": ("RST", "STDBY"),
+        "MULT18X18D": ("RST0", "SOURCEA", "SOURCEB"),
+    },
     pins={
         ("TRELLIS_IO", "INPUT"): Pin("input", "B", "O", "T"),
         ("TRELLIS_IO", "OUTPUT"): Pin("output", "B", "I", "T"),

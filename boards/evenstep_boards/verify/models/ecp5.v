@@ -127,3 +127,54 @@ module DP16KD #(
         end
     endgenerate
 endmodule
+
+// Multiplier, with and without registers (Lattice, ECP5 and ECP5-5G sysDSP Usage Guide, FPGA-TN-02205): those of clock 0
+// that are never reset, of operands and product. Operands are the pins' own, not shifted in from a neighbour.
+module MULT18X18D #(
+    parameter REG_INPUTA_CLK = "NONE", parameter REG_INPUTA_CE = "CE0", parameter REG_INPUTA_RST = "RST0",
+    parameter REG_INPUTB_CLK = "NONE", parameter REG_INPUTB_CE = "CE0", parameter REG_INPUTB_RST = "RST0",
+    parameter REG_INPUTC_CLK = "NONE", parameter REG_PIPELINE_CLK = "NONE",
+    parameter REG_OUTPUT_CLK = "NONE", parameter REG_OUTPUT_CE = "CE0", parameter REG_OUTPUT_RST = "RST0"
+) (
+    input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
+    input B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0,
+    input C17, C16, C15, C14, C13, C12, C11, C10, C9, C8, C7, C6, C5, C4, C3, C2, C1, C0,
+    input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, CLK0, CE0, CE1, CE2, CE3, RST0,
+    output P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15,
+    P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
+);
+    generate
+        if ((REG_INPUTA_CLK != "NONE" && REG_INPUTA_CLK != "CLK0") || REG_INPUTB_CLK != REG_INPUTA_CLK
+            || (REG_OUTPUT_CLK != "NONE" && REG_OUTPUT_CLK != "CLK0") || REG_INPUTC_CLK != "NONE"
+            || REG_PIPELINE_CLK != "NONE" || REG_INPUTA_RST != "RST0" || REG_INPUTB_RST != "RST0"
+            || REG_OUTPUT_RST != "RST0") unknown_mode_of_MULT18X18D error();
+    endgenerate
+
+    function selected(input [23:0] name, input [3:0] enables);
+        selected = name == "CE0" ? enables[0] : name == "CE1" ? enables[1] : name == "CE2" ? enables[2] : enables[3];
+    endfunction
+
+    wire [3:0] enables = {CE3, CE2, CE1, CE0};
+    wire [17:0] a = {
+        A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0
+    };
+    wire [17:0] b = {
+        B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0
+    };
+    // The sign goes along with its operand.
+    reg [18:0] held_a = 0, held_b = 0;
+    always @(posedge CLK0) begin
+        if (selected(REG_INPUTA_CE, enables)) held_a <= {SIGNEDA & a[17], a};
+        if (selected(REG_INPUTB_CE, enables)) held_b <= {SIGNEDB & b[17], b};
+    end
+    wire signed [18:0] left = REG_INPUTA_CLK == "CLK0" ? held_a : {SIGNEDA & a[17], a};
+    wire signed [18:0] right = REG_INPUTB_CLK == "CLK0" ? held_b : {SIGNEDB & b[17], b};
+    wire signed [37:0] product = left * right;
+    reg [35:0] held_p = 0;
+    always @(posedge CLK0)
+        if (selected(REG_OUTPUT_CE, enables)) held_p <= product[35:0];
+    assign {
+        P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15,
+        P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
+    } = REG_OUTPUT_CLK == "CLK0" ? held_p : product[35:0];
+endmodule

@@ -96,6 +96,6 @@ class SerialThresholds(ThresholdUnit):
                 m.d.sync += self.o.payload.codes.word_select(row, bits).eq(known ^ flips.replicate(bits))
             if row == 0:
                 with m.If(self.host.read_enable):
-                    m.d.comb += [port.addr.eq(self.host.address), port.en.eq(1)]
+                    m.d.comb += [port.addr.eq(self.host.address), port.en.eq(go if self.registered else 1)]
                 m.d.comb += self.host.read_data.eq(seen)
         return m

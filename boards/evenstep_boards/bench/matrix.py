@@ -51,7 +51,6 @@ _OTHER_ARRAYS = (
         weight_bits=8,
         act_bits=8,
         accumulator_bits=24,
-        counter_registers=4,
     ),
 )
 _THRESHOLD_BITS = (2, 3, 4)

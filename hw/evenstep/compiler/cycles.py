@@ -113,7 +113,7 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     # Once the stages on the way are full, columns wait for them; a skid buffer is one more. Those without an output are
     # dropped, which the ones before still delay while they are in the drain's first stage; where both of its stages
     # move at once, in any of them.
-    stages, delayed = way + is_pipelined(g), 1 + is_pipelined(g)
+    stages, delayed = way + 2 * is_pipelined(g), 1 + is_pipelined(g)
     waiting = min(g.columns, wanted + delayed)
     drained = array + 1 + max(waiting - 1, stages + (waiting - 1 - stages) * interval) + g.columns - waiting
     total = fetch + steps + stalls + max(drained, written) + 1

@@ -13,7 +13,7 @@ from evenstep.gateware.timing import (
 )
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
-from evenstep.spec.requantize import VALUE_BITS
+from evenstep.spec.requantize import DROPPED_BITS, MULTIPLIER_BITS, VALUE_BITS
 
 __all__ = ["AreaEstimate", "estimate_area", "is_estimated"]
 
@@ -156,7 +156,7 @@ def _threshold_registers(g: Geometry) -> int:
     if g.threshold_style == "requantize":
         return values + g.rows * (bits + 2) + 10
     if g.threshold_style == "serial":
-        return values + (SEARCH_STAGES - 1) * bits + 26
+        return values + (SEARCH_STAGES - 1) * bits + 6
     # Values and channel pass the stages of each level, beside the code so far; behind the last comparison is no need of
     # them.
     channel = (max(g.threshold_depth, g.result_depth) - 1).bit_length()
@@ -221,7 +221,11 @@ def _thresholds(g: Geometry, family: str) -> tuple[int, int]:
         width = min(result, VALUE_BITS)
         product = 0 if family in _WITH_MULTIPLIERS else _product_luts(width, width + FACTOR_BITS)
         luts = product + 44 + 8 * bits + 22 * (result > width)
-        return g.rows * luts + 60, g.rows * (result + 2 * width + 34 + bits) + 73 + 3 * bits
+        flip_flops = g.rows * (result + 2 * width + 34 + bits) + 73 + 3 * bits
+        if family in _WITH_MULTIPLIERS:
+            # Operands and products are in registers of the multipliers.
+            flip_flops -= g.rows * (2 * width + MULTIPLIER_BITS - DROPPED_BITS) + MULTIPLIER_BITS
+        return g.rows * luts + 60, flip_flops
     if g.threshold_style == "search":
         return g.rows * bits * (result + 4) + bits * result + 20, bits * held
     return g.rows * (result + 6 * bits) + 45, held + 9

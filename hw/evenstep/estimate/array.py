@@ -14,7 +14,7 @@ from itertools import product
 from evenstep.checks import check_choice
 from evenstep.gateware.counters.plan import Operand, Plan
 from evenstep.gateware.counters.plans import create_adder_plan, create_chain_plan
-from evenstep.gateware.timing import counter_latency, is_pipelined, operand_reach
+from evenstep.gateware.timing import counter_latency, is_pipelined, landing_registers, operand_reach
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import Geometry
 
@@ -66,9 +66,9 @@ def array_terms(geometry: Geometry, family: str) -> tuple[int, dict[str, int]]:
     act_sums = 0 if g.encoding == "unsigned" else g.rows
     if is_pipelined(g):
         chains = elements * _chain_luts(g, g.weight_bits) + act_sums * _chain_luts(g, 1)
-        # Columns are selected in pairs, which a LUT does, then among pairs.
+        # Columns are selected in pairs, which a LUT does, then among pairs; then what leaves, or was kept.
         pairs = (g.columns + 1) // 2
-        selection = g.rows * g.accumulator_bits * (pairs + -(-(pairs - 1) // 3))
+        selection = g.rows * g.accumulator_bits * (pairs + -(-(pairs - 1) // 3) + 1) + act_sums * g.accumulator_bits
         return chains + selection, {"array": 1, "columns": g.columns}
     counted = _planned_terms if g.counter == "ice40" else _portable_terms
     counters = [(elements, counted(g.lanes, g.weight_bits, g.act_bits))]
@@ -141,25 +141,28 @@ def array_flip_flops(geometry: Geometry) -> int:
 def _pipelined_flip_flops(g: Geometry, act_sums: int) -> int:
     elements = g.rows * g.columns
     latency = counter_latency(g) - 2
-    own = min(latency, max(1, _plan(g, 1).stages))  # of an activation sum
+    landing = landing_registers(g) - 1  # of an activation sum, and its registers for its stages
+    own = min(latency - landing, max(1, _plan(g, 1).stages))
     reach = operand_reach(g)
     row_groups, column_groups = -(-g.columns // reach), -(-g.rows // reach)
-    acts, weights, sums = _registers(g, g.weight_bits, latency)
+    acts, weights, sums = _registers(g, g.weight_bits, latency - landing_registers(g), landing=landing_registers(g))
     # Operands: a register for each row and column and for each group of their elements, and what waits there.
     total = g.rows * (g.act_word_bits + row_groups * (g.act_word_bits + sum(acts.values())))
     total += g.weight_word_bits + column_groups * (g.weight_word_bits + g.columns * sum(weights.values()))
     total += elements * sums
     if act_sums:
-        acts, weights, sums = _registers(g, 1, own)
+        acts, weights, sums = _registers(g, 1, own, landing=landing)
         # All weights are the same flag, so these registers are one.
         total += act_sums * (
-            sum(acts.values()) + max(weights.values()) + sums + (latency - own) * (g.act_word_bits + 1) + 2
+            sum(acts.values()) + max(weights.values()) + sums + (latency - landing - own) * (g.act_word_bits + 1) + 2
         )
-    # Accumulators and what holds them; pairs of columns, and the output, both with the activation sums beside.
+    # Accumulators and what holds them; pairs of columns, what leaves and what is kept, all with the activation sums
+    # beside, and whether they move.
     pairs = (g.columns + 1) // 2
-    total += g.accumulator_bits * (2 * elements + 4 * act_sums + g.rows * (pairs + 1))
+    total += g.accumulator_bits * (2 * elements + 5 * act_sums + g.rows * (pairs + 2)) + g.rows * (pairs + 1) + 3
     # Five copies of the decisions for each element and activation sum, one for each column, and selections; flags.
-    total += 5 * g.rows * (g.columns + 1) + g.columns + elements + 4 * (latency + 2)
+    # Where there are no activation sums, what is given to their column has one all the same.
+    total += 5 * (elements + act_sums) + (g.rows - act_sums) + g.columns + elements + 4 * (latency + 2)
     return total + g.columns + 13
 
 
@@ -167,7 +170,9 @@ def _plan(g: Geometry, weight_bits: int) -> Plan:
     return create_chain_plan(g.lanes, weight_bits, g.act_bits, g.accumulator_bits)
 
 
-def _registers(g: Geometry, weight_bits: int, latency: int) -> tuple[dict[int, int], dict[int, int], int]:
+def _registers(
+    g: Geometry, weight_bits: int, latency: int, *, landing: int = 0
+) -> tuple[dict[int, int], dict[int, int], int]:
     """Registers behind the operands of a chain element, of activations and of weights, by bit; and of its sums."""
     plan = _plan(g, weight_bits)
     operands = list(product(range(g.lanes), range(g.act_bits), range(weight_bits)))
@@ -179,14 +184,15 @@ def _registers(g: Geometry, weight_bits: int, latency: int) -> tuple[dict[int, i
         for position in ((segment.carry,) if segment.carry else (), *segment.positions)
         for operand in position
     ]
-    uses += [(plan.stages, operand) for column in plan.result for operand in column]
+    end = plan.stages + landing
+    uses += [(end, operand) for column in plan.result for operand in column]
     for stage, operand in uses:
         for bit in operand.bits:
             needed[bit] = max(stage, needed.get(bit, 0))
     acts: dict[int, int] = {}
     weights: dict[int, int] = {}
     sums = 0
-    boundaries = plan.boundaries(latency)
+    boundaries = plan.boundaries(latency) | set(range(plan.stages + 1, end + 1))
 
     def passed(made: int, stage: int) -> int:
         return sum(boundary in boundaries for boundary in range(made, stage + 1))

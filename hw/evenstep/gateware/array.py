@@ -15,7 +15,7 @@ from evenstep.gateware.copies import add_copies
 from evenstep.gateware.count import PortableCounter
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.element import ChainElement, Element, ProcessingElement, create_element
-from evenstep.gateware.timing import array_latency, counter_latency, is_pipelined, operand_reach
+from evenstep.gateware.timing import array_latency, counter_latency, is_pipelined, landing_registers, operand_reach
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["PEArray", "column_layout"]
@@ -223,39 +223,53 @@ class PEArray(wiring.Component):
         )
 
         # A finished tile is held, and one column after the other selected: first in each pair of columns, then among
-        # pairs, with registers behind both.
+        # pairs, with registers behind both. All move if there was room at the output a cycle before, of which parts of
+        # a row have copies; what leaves in between is kept.
         held = [
             [register(f"held_{r}_{c}", each, loads[r][c]) for c, each in enumerate(row)] for r, row in enumerate(sums)
         ]
         held_act_sums = [register(f"held_act_sum{r}", each, loads[r][-1]) for r, each in enumerate(act_sums)]
         held_final = register("held_final", flags.final, load)
         room = ~self.o.valid | self.o.ready
+        go = Signal(init=1)
         select, select_next = Signal(g.columns), Signal(g.columns)
         m.d.comb += [
-            select_next.eq(Mux(load, 1, Mux(room, select << 1, select))),
+            select_next.eq(Mux(load, 1, Mux(go, select << 1, select))),
             busy.eq(soon["load"] | load | waiting),
         ]
-        m.d.sync += [select.eq(select_next), waiting.eq(load | (waiting & ~(room & select[-1])))]
+        m.d.sync += [go.eq(room), select.eq(select_next), waiting.eq(load | (waiting & ~(go & select[-1])))]
         selects = [add_copies(m, platform, f"select{c}_", select_next[c], g.rows) for c in range(g.columns)]
-        paired: list[Value] = []
+        leaves = [add_copies(m, platform, f"go{r}_", room, (g.columns + 1) // 2 + 1) for r in range(g.rows)]
+
+        def leave(name: str, value: Value, moves: Value) -> Value:
+            column = register(name, value, moves)
+            return Mux(moves, column, register(f"{name}_kept", column, moves))
+
+        columns = []
         for r, row in enumerate(held):
+            leaving, *pairing = leaves[r]
             chosen = [value & selects[c][r].replicate(len(value)) for c, value in enumerate(row)]
             pairs = itertools.zip_longest(chosen[::2], chosen[1::2], fillvalue=Const(0))
             registers = [
-                register(f"pair_{r}_{c}", (low | high)[: len(row[0])], room) for c, (low, high) in enumerate(pairs)
+                register(f"pair_{r}_{c}", (low | high)[: len(row[0])], pairing[c])
+                for c, (low, high) in enumerate(pairs)
             ]
-            paired.append(functools.reduce(operator.or_, registers))
-        paired_act_sums = register("pair_act_sums", Cat(held_act_sums), room)
-        paired_valid, paired_final = Signal(), Signal()
-        with m.If(room):
-            m.d.sync += [
-                paired_valid.eq(waiting),
-                paired_final.eq(held_final & select[-1]),
-                self.o.valid.eq(paired_valid),
-                self.o.payload.sums.eq(Cat(paired)),
-                self.o.payload.act_sums.eq(paired_act_sums),
-                self.o.payload.final.eq(paired_final),
-            ]
+            columns.append(leave(f"column{r}", functools.reduce(operator.or_, registers), leaving))
+        column_act_sums = [
+            leave(f"column_act_sum{r}", register(f"pair_act_sum{r}", each, leaves[r][0]), leaves[r][0])
+            for r, each in enumerate(held_act_sums)
+        ]
+        paired_valid, column_valid, column_valid_next = Signal(), Signal(), Signal()
+        m.d.comb += column_valid_next.eq(Mux(go, paired_valid, column_valid))
+        m.d.sync += [column_valid.eq(column_valid_next), self.o.valid.eq(column_valid_next | ~room)]
+        with m.If(go):
+            m.d.sync += paired_valid.eq(waiting)
+        paired_final = register("paired_final", held_final & select[-1], go)
+        m.d.comb += [
+            self.o.payload.sums.eq(Cat(columns)),
+            self.o.payload.act_sums.eq(Cat(column_act_sums)),
+            self.o.payload.final.eq(leave("column_final", paired_final, go)),
+        ]
 
 
 _FLAGS = ("valid", "ends", "shift", "final")
@@ -307,8 +321,9 @@ def _add_elements(
     operands: _Operands,
     control: Callable[[int, int], _Control],
 ) -> tuple[list[list[Value]], list[Value]]:
-    """Elements of the array, and those of the activation sums as one more column, -1: sums of both."""
-    latency = counter_latency(g) - 2 * is_pipelined(g)  # behind the operands that are given
+    """Elements of the array, and those of the activation sums, if any, as one more column, -1: sums of both."""
+    pipelined, landing = is_pipelined(g), landing_registers(g)
+    latency = counter_latency(g) - 2 * pipelined  # behind the operands that are given
 
     def add(name: str, element: Element, acts: Value, weights: Value, steered: _Control) -> Value:
         m.submodules[name] = element
@@ -327,17 +342,16 @@ def _add_elements(
     for r in range(g.rows):
         sums.append([])
         for c in range(g.columns):
-            element: Any = create_element(g, counter_latency=latency, shares_operands=operands.act_enable is not None)
+            element: Any = create_element(g, counter_latency=latency - landing, landing=landing if pipelined else None)
             if operands.act_enable and operands.weight_enable:
                 m.d.comb += element.act_enable.eq(operands.act_enable(r, c))
                 m.d.comb += element.weight_enable.eq(operands.weight_enable(r, c))
             sums[-1].append(add(f"pe_{r}_{c}", element, operands.acts(r, c), operands.weights(r, c), control(r, c)))
         if g.encoding == "unsigned":
-            act_sums.append(Const(0, g.accumulator_bits))
             continue
         # An activation sum is a dot product with ones. A step that is not to be counted still shifts.
         acts, count = operands.acts(r, 0), operands.count[r]
-        if is_pipelined(g):
+        if pipelined:
             act_sum, delays = _create_act_sum(g, latency)
             for stage in range(delays):
                 delayed = Signal(len(acts) + 1, name=f"act_sum_operands_{r}_{stage}", reset_less=True)
@@ -349,7 +363,7 @@ def _add_elements(
             counter = PortableCounter(lanes=g.lanes, weight_bits=1, act_bits=g.act_bits, latency=latency)
             act_sum = ProcessingElement(counter, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step)
             acts, ones = Mux(count, acts, 0), Const(-1, g.lanes)
-        act_sums.append(add(f"act_sum_{r}", act_sum, acts, ones, control(r, -1)))
+        act_sums.append(add(f"row_sum_{r}", act_sum, acts, ones, control(r, -1)))
     return sums, act_sums
 
 
@@ -357,6 +371,9 @@ def _create_act_sum(g: Geometry, latency: int) -> tuple[ChainElement, int]:
     """Element of activation sums, with registers for its stages, and how many more have to stand in front of it."""
     sizes: Any = {"lanes": g.lanes, "weight_bits": 1, "act_bits": g.act_bits}
     stages = create_chain_plan(**sizes, accumulator_bits=g.accumulator_bits).stages
-    own = min(latency, stages)
-    element = ChainElement(**sizes, latency=own, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step)
-    return element, latency - own
+    landing = landing_registers(g) - 1  # those in front can be anywhere on the way too
+    own = min(latency - landing, stages)
+    element = ChainElement(
+        **sizes, latency=own, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step, landing=landing
+    )
+    return element, latency - landing - own

@@ -146,6 +146,9 @@ class ChainElement(Element):
         As those of `Element`.
     shares_operands : bool
         Whether operands that wait for later stages have enables of their own.
+    landing : int
+        Registers of what is added to the accumulator, beyond `latency`: a placer stretches an element, between where
+        its operands come from and where its sum goes, at the fewest wires, which are these.
 
     Members
     -------
@@ -164,7 +167,9 @@ class ChainElement(Element):
         accumulator_bits: int,
         digit_step: int,
         shares_operands: bool = False,
+        landing: int = 0,
     ):
+        self.landing = landing
         self.lanes, self.weight_bits, self.act_bits = lanes, weight_bits, act_bits
         self.plan = create_chain_plan(lanes, weight_bits, act_bits, accumulator_bits)
         self.latency = check_latency(self.plan, latency)
@@ -219,6 +224,7 @@ class ChainElement(Element):
             latency=self.latency,
             add=add_chains(platform),
             accumulator=accumulate,
+            landing=self.landing,
         )
         _keep(m, self, accumulator, self.sums)
         return m
@@ -232,8 +238,8 @@ def _keep(m: Module, element: Element, accumulator: Signal, total: Value) -> Non
         m.d.sync += accumulator.eq(total)
 
 
-def create_element(geometry: Geometry, *, counter_latency: int = 1, shares_operands: bool = False) -> Element:
-    """Element of an array of `geometry`; `shares_operands` as of `ChainElement`, for arrays of these."""
+def create_element(geometry: Geometry, *, counter_latency: int = 1, landing: int | None = None) -> Element:
+    """Element of an array of `geometry`; `landing` as of `ChainElement`, for arrays of these, which share operands."""
     g = geometry
     if is_pipelined(g):
         return ChainElement(
@@ -243,7 +249,8 @@ def create_element(geometry: Geometry, *, counter_latency: int = 1, shares_opera
             latency=counter_latency,
             accumulator_bits=g.accumulator_bits,
             digit_step=g.digit_step,
-            shares_operands=shares_operands,
+            shares_operands=landing is not None,
+            landing=landing or 0,
         )
     counter = create_lane_counter(
         g.lane, lanes=g.lanes, act_bits=g.act_bits, latency=counter_latency, strategy=g.counter

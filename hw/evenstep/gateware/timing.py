@@ -16,6 +16,7 @@ __all__ = [
     "counter_latency",
     "is_pipelined",
     "joiner_latency",
+    "landing_registers",
     "operand_latency",
     "operand_reach",
     "read_latency",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 # Elements that a signal reaches in a cycle, and partial products of one that takes as much room as these together.
-_OPERAND_REACH, _REACHED_PRODUCTS = 4, 256
+_OPERAND_REACH, _REACHED_PRODUCTS = 2, 256
 #: Cycles of a read from a memory with registers: the one in front, the memory, the one behind.
 REGISTERED_READ = 3
 #: Stages of a saturation, where each has a register; and of a rescaling, with two for the product, one for the bias and
@@ -66,6 +67,13 @@ def operand_reach(geometry: Geometry) -> int:
     return _OPERAND_REACH if g.lanes * g.weight_bits * g.act_bits < _REACHED_PRODUCTS else 1
 
 
+def landing_registers(geometry: Geometry) -> int:
+    """Registers between a counter with registers at every stage and its accumulator, which may lie apart: of large
+    elements, of which fewer fit the device, one.
+    """
+    return min(2, operand_reach(geometry)) if is_pipelined(geometry) else 0
+
+
 def store_latency(geometry: Geometry) -> int:
     """Cycles from a word of codes, or wide numbers, to its memory: rows that are neighbours have a register there."""
     return 1 if is_pipelined(geometry) or geometry.neighbours else 0
@@ -83,7 +91,7 @@ def counter_latency(geometry: Geometry) -> int:
     g = geometry
     if is_pipelined(g):
         stages = max(1, create_chain_plan(g.lanes, g.weight_bits, g.act_bits, g.accumulator_bits).stages)
-        return 2 + min(stages, g.counter_registers or stages)
+        return 2 + min(stages, g.counter_registers or stages) + landing_registers(g)
     return 1
 
 

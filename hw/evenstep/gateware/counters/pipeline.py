@@ -29,6 +29,7 @@ def add_plan(
     latency: int,
     add: Callable[[Module, str, Sequence[Adder]], None],
     accumulator: Callable[[Callable[[Operand], Pair]], Adder] | None = None,
+    landing: int = 0,
 ) -> Callable[[Operand], Pair]:
     """Add all segments of a plan.
 
@@ -42,13 +43,16 @@ def add_plan(
         Makes the adders that share a chain.
     accumulator : callable
         Makes the accumulator of a plan that has one, from the function that is returned.
+    landing : int
+        Registers that the plan's result passes, beyond `latency`.
 
     Returns
     -------
     callable
-        Gives operands of the plan's result, `latency` registers behind the inputs.
+        Gives operands of the plan's result, `latency` and `landing` registers behind the inputs.
     """
-    stages, registered = plan.stages, plan.boundaries(latency)
+    end = plan.stages + landing
+    registered = plan.boundaries(latency) | set(range(plan.stages + 1, end + 1))
     bits: dict[int, tuple[Hashable, Value, Value, int]] = {number: (*each[0], 0) for number, each in enumerate(given)}
     delayed: dict[tuple[Hashable, int], Value] = {}
 
@@ -87,7 +91,7 @@ def add_plan(
         return Adder(carry, places, totals[index])
 
     def last(planned: Operand) -> Pair:
-        return operand(stages, planned)
+        return operand(end, planned)
 
     for number, chain in enumerate(plan.chains):
         add(m, f"chain{number}", [adder(index) for index in chain])

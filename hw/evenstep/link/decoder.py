@@ -1,6 +1,6 @@
 """Command decoder: obeys verified packets and answers each."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -92,12 +92,23 @@ class CommandDecoder(wiring.Component):
         m.d.comb += [self.region.eq(address[24:]), self.host.address.eq(address), self.entry.eq(address)]
 
         take = self.i.valid & self.i.ready
+        # Bodies of answers that need no memory. What changes while a program runs is taken at once, by `report`.
+        running = Cat(self.busy, Const(0, 7), self.dropped, self.cycles, self.steps)
+        state = Signal.like(running, reset_less=True)
         identity = MAGIC + bytes([VERSION]) + self.identity
-        state = Cat(self.busy, Const(0, 7), self.dropped, self.cycles, self.steps)
-        fixed = Signal(
-            8 * max(len(identity), len(state) // 8)
-        )  # body of an answer that needs no memory, low byte first
-        fixed_left = Signal(range(len(fixed) // 8 + 1))
+        contents = {
+            Command.IDENTIFY: Const(int.from_bytes(identity, "little"), 8 * len(identity)),
+            Command.STATUS: state,
+        }
+        left = Signal(range(1 + max(len(content) // 8 for content in contents.values())))  # bytes still to send
+        body_byte = Signal(8)
+        report = Signal()
+
+        # These reach into every block of the core, so they come out of registers: no command is obeyed, and no body
+        # sent, before the answer's first bytes.
+        m.d.sync += [strobe.eq(0) for strobe in (self.run, self.reset, report)]
+        with m.If(report):
+            m.d.sync += state.eq(running)
 
         def refuse(reason: Status):
             m.d.sync += status.eq(reason)
@@ -107,7 +118,7 @@ class CommandDecoder(wiring.Component):
             with m.State("Tag"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [tag.eq(self.i.payload.data), index.eq(0), status.eq(Status.OK)]
-                m.d.sync += [fixed_left.eq(0), words.eq(0)]
+                m.d.sync += [left.eq(0), words.eq(0)]
                 with m.If(self.i.valid):
                     m.next = "Command"
 
@@ -147,12 +158,11 @@ class CommandDecoder(wiring.Component):
 
             with m.State("Simple"):
                 with m.Switch(command):
-                    with m.Case(Command.IDENTIFY):
-                        m.d.sync += [fixed.eq(Const(int.from_bytes(identity, "little"))), fixed_left.eq(len(identity))]
-                    with m.Case(Command.STATUS):
-                        m.d.sync += [fixed.eq(state), fixed_left.eq(len(state) // 8)]
+                    for of, content in contents.items():
+                        with m.Case(of):
+                            m.d.sync += [report.eq(1), left.eq(len(content) // 8)]
                     with m.Default():
-                        m.d.comb += self.reset.eq(1)
+                        m.d.sync += self.reset.eq(1)
                 m.next = "Answer tag"
 
             with m.State("Address"):
@@ -191,7 +201,7 @@ class CommandDecoder(wiring.Component):
             with m.State("Obey"):
                 with m.Switch(command):
                     with m.Case(Command.RUN):
-                        m.d.comb += self.run.eq(status == Status.OK)
+                        m.d.sync += self.run.eq(status == Status.OK)
                         m.next = "Answer tag"
                     with m.Case(Command.READ):
                         m.next = "Answer tag"
@@ -226,17 +236,23 @@ class CommandDecoder(wiring.Component):
             with m.State("Answer status"):
                 reads = (command == Command.READ) & (status == Status.OK)
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(status)]
-                m.d.comb += self.o.payload.last.eq(~reads & (fixed_left == 0))
+                m.d.comb += self.o.payload.last.eq(~reads & (left == 0))
                 with m.If(self.o.ready):
-                    m.next = "Answer fixed"
+                    m.next = "Body"
                     with m.If(self.o.payload.last):
                         m.next = "Tag"
                     with m.Elif(reads):
                         m.next = "Read"
-            with m.State("Answer fixed"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(fixed), self.o.payload.last.eq(fixed_left == 1)]
+            with m.State("Body"):
+                m.d.sync += left.eq(left - 1)
+                for of, content in contents.items():
+                    with m.If(command == of):
+                        m.d.sync += body_byte.eq(_last_first(content).word_select(left, 8))
+                m.next = "Answer body"
+            with m.State("Answer body"):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(body_byte), self.o.payload.last.eq(left == 0)]
                 with m.If(self.o.ready):
-                    m.d.sync += [fixed.eq(fixed >> 8), fixed_left.eq(fixed_left - 1)]
+                    m.next = "Body"
                     with m.If(self.o.payload.last):
                         m.next = "Tag"
 
@@ -259,3 +275,8 @@ class CommandDecoder(wiring.Component):
                         with m.If(words == 0):
                             m.next = "Tag"
         return m
+
+
+def _last_first(content: Value) -> Value:
+    """Bytes by how many are still to send, the first of them included; byte 0 is none."""
+    return Cat(Const(0, 8), *(content[at : at + 8] for at in reversed(range(0, len(content), 8))))

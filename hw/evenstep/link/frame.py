@@ -69,6 +69,8 @@ class FrameReceiver(wiring.Component):
             read.en.eq(0),  # a read port is enabled by default
         ]
         position = Signal(range(MAX_FRAME))
+        drop = Signal()  # behind a register, as the number of these can be anywhere
+        m.d.sync += [drop.eq(0), self.dropped.eq(self.dropped + drop)]
         with m.FSM():
             with m.State("Receive"):
                 m.d.comb += self.i.ready.eq(1)
@@ -80,7 +82,7 @@ class FrameReceiver(wiring.Component):
                         with m.If(good):
                             m.next = "Fetch"
                         with m.Elif((count != 0) | escaped):
-                            m.d.sync += self.dropped.eq(self.dropped + 1)
+                            m.d.sync += drop.eq(1)
                     with m.Elif(byte == ESCAPE):
                         m.d.sync += escaped.eq(1)
                     with m.Else():

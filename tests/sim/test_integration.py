@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from evenstep.axi.engine import AXIEngine
 from evenstep.axi.registers import REGISTERS, Address
 from evenstep.axi.transport import AccessError, RegisterTransport
-from evenstep.gateware.core import host_words
+from evenstep.gateware.core_memories import host_words
 from evenstep.generate import Manifest, generate_block
 from evenstep.generate.command import generate
 from evenstep.host import EngineClient, LinkError

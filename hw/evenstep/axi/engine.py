@@ -8,7 +8,8 @@ from evenstep.axi.lite import AXI4LiteInterface, AXI4LiteSignature, AXI4LiteTarg
 from evenstep.axi.read_port import AXI4ReadInterface
 from evenstep.axi.registers import ADDRESS_WIDTH, POINTER_REGION_SHIFT, VERSION, Address, Control
 from evenstep.axi.stream import COUNT_BITS, STREAM_WORD, WordReceiver, WordSender
-from evenstep.gateware.core import Core, external_port, host_words
+from evenstep.gateware.core import Core, external_port
+from evenstep.gateware.core_memories import host_words
 from evenstep.gateware.timing import region_read_cycles
 from evenstep.link.protocol import ADDRESS_BITS
 from evenstep.spec.geometry import Geometry

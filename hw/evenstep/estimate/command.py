@@ -11,7 +11,7 @@ from evenstep.compiler.stream import MEMORY_LATENCY
 from evenstep.estimate.area import estimate_area, is_estimated
 from evenstep.estimate.array import FAMILIES, default_family
 from evenstep.estimate.styles import pick_style
-from evenstep.gateware.core import host_words
+from evenstep.gateware.core_memories import host_words
 from evenstep.generate.options import network_geometry_options
 from evenstep.link.protocol import Region
 from evenstep.qonnx import read_network

@@ -1,66 +1,36 @@
 """The core of an engine: memories, sequencer, array, drain, threshold unit and packer, joined."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from evenstep.axi.read_port import AXI4ReadInterface, AXI4ReadSignature
 from evenstep.gateware.array import PEArray
 from evenstep.gateware.combine import Combiner
+from evenstep.gateware.core_memories import Memories, add_memories, host_words, store_words
 from evenstep.gateware.drain import Drain
 from evenstep.gateware.join import Joiner
 from evenstep.gateware.loader import WeightLoader
-from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_host, connect_regions
+from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory, connect_regions
 from evenstep.gateware.packer import Packer, word_layout
 from evenstep.gateware.pool import Pooler
 from evenstep.gateware.rotate import from_banks
 from evenstep.gateware.sequencer import Sequencer
 from evenstep.gateware.skid import SkidBuffer
 from evenstep.gateware.thresholds.create import create_threshold_unit
-from evenstep.gateware.timing import is_pipelined, read_latency, store_latency
-from evenstep.gateware.writeback import WriteBack
-from evenstep.link.protocol import Region, host_lanes
+from evenstep.gateware.thresholds.unit import ThresholdUnit
+from evenstep.gateware.timing import is_pipelined, read_latency
+from evenstep.link.protocol import Region
 from evenstep.spec.geometry import Geometry
-from evenstep.spec.join import KNEE_WORDS
 
-__all__ = ["Core", "external_port", "host_words"]
+__all__ = ["Core", "external_port"]
 
 # Of bytes of external memory.
 _ADDRESS_BITS = 32
-
-
-def host_words(geometry: Geometry) -> dict[Region, int]:
-    """Host words of each memory, as the link addresses them.
-
-    Wide memories have a power of two of 32-bit lanes for each word; banks (rows) lie one after the other, each padded
-    to a power of two.
-    """
-    g = geometry
-
-    def words(width: int, depth: int, banks: int = 1) -> int:
-        lanes = host_lanes(width)
-        return depth * lanes if banks == 1 else banks * lanes * 2 ** ceil_log2(depth)
-
-    return {
-        Region.PROGRAM: words(32, g.program_depth),
-        Region.WEIGHTS: words(g.weight_word_bits, g.weight_depth),
-        Region.THRESHOLDS: g.threshold_depth * g.threshold_words,
-        Region.ACTIVATIONS: words(g.act_word_bits, g.act_depth, g.rows),
-        Region.RESULTS: words(g.result_bits, g.result_depth, g.rows),
-        **({Region.CONSTANTS: words(32 * g.constant_words, g.constant_depth)} if g.combines else {}),
-        **(
-            {
-                Region.WIDE: words(g.wide_bits, g.wide_depth, g.rows),
-                Region.KNEES: words(32 * KNEE_WORDS, g.knee_depth),
-            }
-            if g.wide_depth
-            else {}
-        ),
-    }
 
 
 def external_port(geometry: Geometry) -> dict[str, Any]:
@@ -68,6 +38,17 @@ def external_port(geometry: Geometry) -> dict[str, Any]:
     if not geometry.port_bits:
         return {}
     return {"m_axi": Out(AXI4ReadSignature(address_bits=_ADDRESS_BITS, data_bits=geometry.port_bits))}
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks that every core has."""
+
+    sequencer: Sequencer
+    array: PEArray
+    drain: Drain
+    threshold: ThresholdUnit
+    packer: Packer
 
 
 class Core(wiring.Component):
@@ -136,24 +117,23 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
+        memories = add_memories(m, g, self.images, self.weight_memory)
+        blocks = self._add_blocks(m)
+        regions = memories.connect_host(m) | {Region.THRESHOLDS: blocks.threshold.host}
+        finished, joiner = self._add_finish(m, blocks, regions)
+        ports = [regions[region] for region in sorted(regions)]
+        connect_regions(m, wiring.flipped(self.host), self.region, ports, registered=is_pipelined(g))
+        self._connect_operands(m, blocks, memories)
+        results_written = self._connect_results(m, blocks, memories, finished, joiner)
+        written = self._connect_codes(m, blocks, memories) | results_written
+        if joiner is not None:
+            numbers_written = self._connect_wide(m, joiner, blocks.sequencer, blocks.array, memories.wide)
+            written |= numbers_written & blocks.sequencer.layer.raw
+        m.d.comb += blocks.sequencer.written.eq(written)
+        return m
 
-        images, registered = self.images, is_pipelined(g)
-        m.submodules.program = program = WordMemory(
-            width=32, depth=g.program_depth, init=images[Region.PROGRAM], registered=registered
-        )
-        m.submodules.weights = weights = self.weight_memory(
-            width=g.weight_word_bits, depth=g.weight_depth, init=images[Region.WEIGHTS], registered=registered
-        )
-        activations = [
-            WordMemory(width=g.act_word_bits, depth=g.act_depth, init=images[Region.ACTIVATIONS], registered=registered)
-            for _ in range(g.rows)
-        ]
-        results = [WordMemory(width=g.result_bits, depth=g.result_depth, registered=registered) for _ in range(g.rows)]
-        wide = [WordMemory(width=g.wide_bits, depth=g.wide_depth) for _ in range(g.rows if g.wide_depth else 0)]
-        for name, memories in (("activations", activations), ("results", results), ("wide", wide)):
-            for row, memory in enumerate(memories):
-                m.submodules[f"{name}{row}"] = memory
-
+    def _add_blocks(self, m: Module) -> _Blocks:
+        g = self.geometry
         sequencer, array, drain, packer = Sequencer(g), PEArray(g), Drain(g), Packer(g)
         threshold = create_threshold_unit(
             g.threshold_style,
@@ -162,33 +142,25 @@ class Core(wiring.Component):
             channels=g.threshold_depth,
             rows=g.rows,
             channel_bits=drain.channel_bits,
-            init=images[Region.THRESHOLDS],
-            registered=registered,
+            init=self.images[Region.THRESHOLDS],
+            registered=is_pipelined(g),
         )
         blocks = {"sequencer": sequencer, "array": array, "drain": drain, "threshold": threshold, "packer": packer}
         for name, block in blocks.items():
             m.submodules[name] = ResetInserter(self.reset)(block)
+        return _Blocks(**blocks)
 
-        # Host.
-        banked = {}
-        for name, banks in (("activations", activations), ("results", results), ("wide", wide)):
-            if not banks:
-                continue
-            one = banks[0].host.signature
-            banked[name] = HostSignature(one.address_bits + ceil_log2(g.rows), read_cycles=one.read_cycles).create()
-            bank = banked[name].address[one.address_bits :]
-            connect_host(m, banked[name], bank, [memory.host for memory in banks])
-        regions = {
-            Region.PROGRAM: program.host,
-            Region.WEIGHTS: weights.host,
-            Region.THRESHOLDS: threshold.host,
-            Region.ACTIVATIONS: banked["activations"],
-            Region.RESULTS: banked["results"],
-        }
-        # What finished sums become results in: the drain, and the combiner where there is one.
+    def _add_finish(
+        self, m: Module, blocks: _Blocks, regions: dict[Region, HostInterface]
+    ) -> tuple[Drain | Combiner | Joiner, Joiner | None]:
+        """What finished sums become results in: the last block of these, and the joiner if there is one. Adds to what
+        the host reaches.
+        """
+        g = self.geometry
+        sequencer, drain = blocks.sequencer, blocks.drain
         finished = drain
         if g.combines:
-            finished = Combiner(g, channel_bits=drain.channel_bits, init=images[Region.CONSTANTS])
+            finished = Combiner(g, channel_bits=drain.channel_bits, init=self.images[Region.CONSTANTS])
             m.submodules.combiner = ResetInserter(self.reset)(finished)
             wiring.connect(m, drain.o, finished.i)
             layer = sequencer.layer
@@ -201,16 +173,19 @@ class Core(wiring.Component):
             ]
             regions[Region.CONSTANTS] = finished.host
         joiner = None
-        if wide:
-            joiner = Joiner(g, channel_bits=drain.channel_bits, init=images[Region.KNEES])
+        if g.wide_depth:
+            joiner = Joiner(g, channel_bits=drain.channel_bits, init=self.images[Region.KNEES])
             m.submodules.joiner = ResetInserter(self.reset)(joiner)
             wiring.connect(m, finished.o, joiner.i)
-            regions |= {Region.WIDE: banked["wide"], Region.KNEES: joiner.host}
+            regions[Region.KNEES] = joiner.host
             finished = joiner
-        ports = [regions[region] for region in sorted(regions)]
-        connect_regions(m, wiring.flipped(self.host), self.region, ports, registered=registered)
+        return finished, joiner
 
-        # Sequencer, operands and array.
+    def _connect_operands(self, m: Module, blocks: _Blocks, memories: Memories) -> None:
+        """Sequencer, operands and array."""
+        g = self.geometry
+        sequencer, array = blocks.sequencer, blocks.array
+        program, weights, activations = memories.program, memories.weights, memories.activations
         operands: list[Value] = [memory.read_data for memory in activations]
         if g.neighbours:
             operands = from_banks(operands, sequencer.step_bank)
@@ -243,7 +218,18 @@ class Core(wiring.Component):
                 memory.read_enable.eq(sequencer.read_enable),
             ]
 
-        # Drain, and behind it either results or thresholds.
+    def _connect_results(
+        self,
+        m: Module,
+        blocks: _Blocks,
+        memories: Memories,
+        finished: Drain | Combiner | Joiner | SkidBuffer,
+        joiner: Joiner | None,
+    ) -> Value:
+        """Drain, and behind it either results or thresholds; whether the last result of a position is written."""
+        registered = is_pipelined(self.geometry)
+        g = self.geometry
+        sequencer, array, drain, threshold = blocks.sequencer, blocks.array, blocks.drain, blocks.threshold
         layer = sequencer.layer
         wiring.connect(m, array.o, drain.i)
         if registered:
@@ -272,7 +258,7 @@ class Core(wiring.Component):
             early_write, early_done = result_write, result_done
             result_write, result_done = Signal(name="result_valid"), Signal(name="result_written")
             m.d.sync += [result.eq(value), result_write.eq(early_write), result_done.eq(early_done)]
-        for row, memory in enumerate(results):
+        for row, memory in enumerate(memories.results):
             if registered:
                 # Nobody but the host reads here.
                 host_word = memory.host.address[memory.lane_bits :]
@@ -282,9 +268,14 @@ class Core(wiring.Component):
                 memory.write_data.eq(result.values.word_select(row, g.result_bits)),
                 memory.write_enable.eq(result_write),
             ]
+        return result_done
 
-        # Write-back of codes.
-        if registered:
+    def _connect_codes(self, m: Module, blocks: _Blocks, memories: Memories) -> Value:
+        """Write-back of codes; whether the last word of a position is written."""
+        g = self.geometry
+        sequencer, array, threshold, packer = blocks.sequencer, blocks.array, blocks.threshold, blocks.packer
+        layer = sequencer.layer
+        if is_pipelined(g):
             # A packer that waits would stop all before it, up to the array.
             m.submodules.skid = skid = ResetInserter(self.reset)(SkidBuffer(packer.i.payload.shape()))
             wiring.connect(m, threshold.o, skid.i)
@@ -318,47 +309,7 @@ class Core(wiring.Component):
             with m.If(layer.pool):
                 m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(pooler.ready)]
                 m.d.comb += [written.eq(pooler.o.payload), words.valid.eq(pooler.o.valid)]
-        done = self._store(m, "codes", words, activations, sequencer) | result_done
-        if joiner is not None:
-            done |= self._connect_wide(m, joiner, sequencer, array, wide) & layer.raw
-        m.d.comb += sequencer.written.eq(done)
-        return m
-
-    def _store(
-        self, m: Module, name: str, words: stream.Interface, memories: list[WordMemory], sequencer: Sequencer
-    ) -> Value:
-        """Write what rows give to their memories; whether the last word of a position is written."""
-        width = memories[0].width
-        written = words.valid & words.ready & words.payload.last
-        address, enable, rows = words.payload.offset, words.valid.replicate(len(memories)), words.payload.words
-        if self.geometry.neighbours:
-            writeback = WriteBack(len(memories), bits=width, address_bits=len(address))
-            m.submodules[name] = writeback = ResetInserter(self.reset)(writeback)
-            wiring.connect(m, words, writeback.i)
-            settings = sequencer.layer if name == "codes" else sequencer.layer.join
-            m.d.comb += [
-                writeback.start.eq(sequencer.layer_start),
-                writeback.last_column.eq(sequencer.last_column),
-                writeback.line_words.eq(settings.line_words),
-                writeback.interleave.eq(settings.interleave),
-            ]
-            address, enable, rows = writeback.address, writeback.enable, writeback.data
-            written = writeback.written
-        else:
-            m.d.comb += words.ready.eq(1)
-            if store_latency(self.geometry):
-                at_memory = Signal(len(address), name=f"{name}_address", reset_less=True)
-                enabled, held = Signal(name=f"{name}_valid"), Signal.like(rows, name=f"{name}_held", reset_less=True)
-                done = Signal(name=f"{name}_written")
-                m.d.sync += [at_memory.eq(address), enabled.eq(words.valid), held.eq(rows), done.eq(written)]
-                address, enable, rows, written = at_memory, enabled.replicate(len(memories)), held, done
-        for bank, memory in enumerate(memories):
-            m.d.comb += [
-                memory.write_address.eq(address),
-                memory.write_data.eq(rows.word_select(bank, width)),
-                memory.write_enable.eq(enable[bank]),
-            ]
-        return written
+        return store_words(m, g, "codes", words, memories.activations, sequencer, self.reset)
 
     def _connect_loader(self, m: Module, sequencer: Sequencer, weights: WordMemory) -> Value:
         """Connect a loader to external memory and to the one of the weights; whether it is busy.
@@ -424,7 +375,7 @@ class Core(wiring.Component):
                 memory.read_address.eq(Mux(layer.scan, addresses[row], joiner.read_address)),
                 memory.read_enable.eq(Mux(layer.scan, sequencer.read_enable, joiner.read_enable)),
             ]
-        return self._store(m, "numbers", joiner.write, memories, sequencer)
+        return store_words(m, self.geometry, "numbers", joiner.write, memories, sequencer, self.reset)
 
 
 def _read_address(sequencer: Sequencer, bank: int) -> Value:

@@ -7,7 +7,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.axi.read_port import AXI4ReadInterface
-from evenstep.gateware.core import Core, external_port, host_words
+from evenstep.gateware.core import Core, external_port
+from evenstep.gateware.core_memories import host_words
 from evenstep.gateware.memory import WordMemory
 from evenstep.gateware.timing import region_read_cycles
 from evenstep.link.buffer import ByteBuffer

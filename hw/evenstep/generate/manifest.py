@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evenstep.axi.registers import REGISTERS
-from evenstep.gateware.core import host_words
+from evenstep.gateware.core_memories import host_words
 from evenstep.generate.verilog import Conventions, Port
 from evenstep.spec.geometry import Geometry
 

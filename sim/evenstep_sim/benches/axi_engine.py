@@ -8,7 +8,7 @@ from evenstep.axi.lite import Response
 from evenstep.axi.registers import ADDRESS_WIDTH, REGISTERS, VERSION, Address, Control, Status
 from evenstep.axi.transport import RegisterTransport
 from evenstep.compiler import Program
-from evenstep.gateware.core import host_words
+from evenstep.gateware.core_memories import host_words
 from evenstep.gateware.timing import region_read_cycles
 from evenstep.host import EngineClient
 from evenstep.link.protocol import Region

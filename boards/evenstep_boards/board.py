@@ -10,6 +10,7 @@ from evenstep.checks import check_choice, check_int
 from evenstep.gateware.memory import WordMemory
 from evenstep.link.uart import MIN_DIVISOR
 from evenstep.spec.geometry import Geometry
+from evenstep_boards.clocks import BoardClock
 
 __all__ = ["NETWORK_PLACES", "NO_COLLISIONS", "Board", "Programmer", "openfpgaloader"]
 
@@ -57,7 +58,7 @@ class Board:
         As on the command line; as people call it; and its FPGA.
     platform : callable
         Makes the Amaranth platform.
-    clock : callable
+    clock : type of BoardClock
         Makes the design's clock and reset from `clock_hz`: the domain ``sync``.
     clock_hz : int
         Of the engine.
@@ -77,6 +78,8 @@ class Board:
         Suffix of the bitstream.
     settings : mapping of str to str
         Of Amaranth's build, such as options of the synthesis.
+    tells_clock : bool
+        Whether nextpnr is told the clock by an option: it reads no constraints of this family's files.
     cells : mapping of str to str
         What a report shows of the device: its name for people, and nextpnr's for the cell.
     programmers : tuple of Programmer
@@ -94,7 +97,7 @@ class Board:
     title: str
     device: str
     platform: Callable[[], Platform]
-    clock: Callable[[int], Any]
+    clock: type[BoardClock]
     clock_hz: int
     baud: int
     usb: tuple[int, int] | None
@@ -106,6 +109,7 @@ class Board:
     network: str = "link"
     weight_memory: Callable[..., WordMemory] = WordMemory
     settings: Mapping[str, Any] = field(default_factory=dict)
+    tells_clock: bool = False
     timing_note: str = ""
 
     def __post_init__(self) -> None:
@@ -118,6 +122,17 @@ class Board:
                 f"Baud rate must be at most a {MIN_DIVISOR}th of the clock, and within 1 percent of a whole part of "
                 f"it, not {self.baud} with {self.clock_hz} Hz"
             )
+
+    def check_clock(self) -> None:
+        """Raise `ValueError` if the FPGA does not make the clock."""
+        self.clock.check(int(self.platform().default_clk_frequency), self.clock_hz)
+
+    def prepare(self, top: Any, name: str) -> dict[str, Any]:
+        """Files of a build, by their names, as Amaranth's platform makes them."""
+        settings = dict(self.settings)
+        if self.tells_clock:
+            settings["nextpnr_opts"] = f"--freq {self.clock_hz / 1e6} {settings['nextpnr_opts']}"
+        return self.platform().prepare(top, name, emit_src=False, **settings).files
 
     @property
     def divisor(self) -> int:

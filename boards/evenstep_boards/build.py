@@ -161,7 +161,7 @@ def _plan(board: Board, top: BoardTop) -> dict[str, Any]:
         # Of every block, where a design is refused half made.
         warnings.simplefilter("ignore", UnusedElaboratable)
         try:
-            return board.platform().prepare(top, DESIGN, emit_src=False, **board.settings).files
+            return board.prepare(top, DESIGN)
         except BaseException as error:
             failure = error.with_traceback(None)
             failure.__context__ = None

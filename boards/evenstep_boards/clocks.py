@@ -1,29 +1,69 @@
 """Clock and reset of the domain ``sync``, which a top defines: an oscillator's clock through a PLL, and a reset until
 both are stable."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal, Value
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-__all__ = ["Ecp5Clock", "GateMateClock", "GowinClock", "Ice40Clock"]
+__all__ = ["BoardClock", "Ecp5Clock", "GateMateClock", "GowinClock", "Ice40Clock"]
+
+_Settings = TypeVar("_Settings", bound=tuple[int, ...])
 
 # iCE40: block RAMs read as 0 for some microseconds after configuration; Amaranth's platform waits as long.
 _ICE40_DELAY = 15e-6
 
 
-class Ice40Clock(Elaboratable):
-    """Clock of a frequency that the PLL of an iCE40 makes from the pin of the platform's default clock.
+# Hz between the frequencies that are tried to name one that a PLL makes, and the highest of these.
+_STEP, _HIGHEST = 62_500, 400_000_000
+
+
+def _refusing(find: Callable[[int, int], _Settings | None]) -> Callable[[int, int], _Settings]:
+    """Raise `ValueError` where no settings make the wanted frequency of the source's."""
+
+    @functools.wraps(find)
+    def settings(source: int, wanted: int) -> _Settings:
+        found = find(source, wanted)
+        if found is None:
+            made = (frequency for frequency in range(_STEP, _HIGHEST, _STEP) if find(source, frequency))
+            nearest = min(made, key=lambda frequency: abs(frequency - wanted))
+            raise ValueError(
+                f"Clock must be one that the PLL makes of {source} Hz, such as {nearest} Hz, not {wanted} Hz"
+            )
+        return found
+
+    return settings
+
+
+class BoardClock(Elaboratable):
+    """Clock of a frequency that a PLL makes from the platform's default clock.
 
     Parameters
     ----------
     frequency : int
-        Hz; must be what the PLL can make exactly, or elaboration raises `ValueError`.
+        Hz; must be what the PLL makes exactly.
     """
 
     def __init__(self, frequency: int):
         self.frequency = frequency
+
+    @classmethod
+    def check(cls, source: int, frequency: int) -> None:
+        """Raise `ValueError` for a frequency that the PLL does not make of the source's, if that is known here."""
+
+    def elaborate(self, platform: Any) -> Module:
+        raise NotImplementedError
+
+
+class Ice40Clock(BoardClock):
+    """Clock from the PLL of an iCE40, at the pin of the platform's default clock."""
+
+    @classmethod
+    def check(cls, source: int, frequency: int) -> None:
+        ice40_pll(source, frequency)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -57,7 +97,8 @@ class Ice40Clock(Elaboratable):
         return m
 
 
-def ice40_pll(source: int, wanted: int) -> tuple[int, int]:
+@_refusing
+def ice40_pll(source: int, wanted: int) -> tuple[int, int] | None:
     """Multiplier and exponent of the divisor that make `wanted` Hz from `source`, 10 to 16 MHz.
 
     The oscillator in between must run at 533 to 1066 MHz, the multiplier be at most 128, the exponent 1 to 6.
@@ -66,20 +107,11 @@ def ice40_pll(source: int, wanted: int) -> tuple[int, int]:
         multiplier, rest = divmod(wanted << exponent, source)
         if not rest and multiplier <= 128 and 533_000_000 <= source * multiplier <= 1_066_000_000:
             return multiplier, exponent
-    raise ValueError(f"Clock must be one that the PLL makes of {source} Hz, not {wanted} Hz")
+    return None
 
 
-class _PLLClock(Elaboratable):
-    """Clock of a frequency that a PLL makes from the platform's default clock.
-
-    Parameters
-    ----------
-    frequency : int
-        Hz; must be what the PLL can make exactly, or elaboration raises `ValueError`.
-    """
-
-    def __init__(self, frequency: int):
-        self.frequency = frequency
+class _PLLClock(BoardClock):
+    """Clock from a PLL in the fabric."""
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -97,6 +129,10 @@ class _PLLClock(Elaboratable):
 
 class Ecp5Clock(_PLLClock):
     """Clock from a PLL of an ECP5; see `_PLLClock`."""
+
+    @classmethod
+    def check(cls, source: int, frequency: int) -> None:
+        ecp5_pll(source, frequency)
 
     def add_pll(self, m: Module, platform: Any, pin: Value, clock: Signal, locked: Signal) -> None:
         divisor, multiplier, output = ecp5_pll(int(platform.default_clk_frequency), self.frequency)
@@ -134,7 +170,8 @@ class Ecp5Clock(_PLLClock):
         )
 
 
-def ecp5_pll(source: int, wanted: int) -> tuple[int, int, int]:
+@_refusing
+def ecp5_pll(source: int, wanted: int) -> tuple[int, int, int] | None:
     """Divisor of the source, multiplier and divisor of the output that make `wanted` Hz from `source`.
 
     The phase comparator must run at 10 MHz or more, the oscillator in between at 400 to 800 MHz: near its middle.
@@ -144,11 +181,15 @@ def ecp5_pll(source: int, wanted: int) -> tuple[int, int, int]:
         output = round(600_000_000 / wanted)
         if not rest and 1 <= multiplier <= 80 and 1 <= output <= 128 and 4e8 <= wanted * output <= 8e8:
             return divisor, multiplier, output
-    raise ValueError(f"Clock must be one that the PLL makes of {source} Hz, not {wanted} Hz")
+    return None
 
 
 class GowinClock(_PLLClock):
     """Clock from an rPLL of a Gowin GW1N; see `_PLLClock`."""
+
+    @classmethod
+    def check(cls, source: int, frequency: int) -> None:
+        gowin_pll(source, frequency)
 
     def add_pll(self, m: Module, platform: Any, pin: Value, clock: Signal, locked: Signal) -> None:
         source = int(platform.default_clk_frequency)
@@ -186,7 +227,8 @@ class GowinClock(_PLLClock):
         )
 
 
-def gowin_pll(source: int, wanted: int) -> tuple[int, int, int]:
+@_refusing
+def gowin_pll(source: int, wanted: int) -> tuple[int, int, int] | None:
     """Divisor of the source, multiplier and divisor of the oscillator that make `wanted` Hz from `source`.
 
     The phase comparator must run at 3 MHz or more, the oscillator in between at 400 to 1200 MHz; its divisor is one of
@@ -197,7 +239,7 @@ def gowin_pll(source: int, wanted: int) -> tuple[int, int, int]:
         for output in (2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128):
             if not rest and 1 <= multiplier <= 64 and 400_000_000 <= wanted * output <= 1_200_000_000:
                 return divisor, multiplier, output
-    raise ValueError(f"Clock must be one that the PLL makes of {source} Hz, not {wanted} Hz")
+    return None
 
 
 class GateMateClock(_PLLClock):

@@ -9,7 +9,6 @@ from evenstep_boards.gatemate import GateMatePlatform
 
 __all__ = ["GATEMATE_EVB"]
 
-_CLOCK_HZ = 15_000_000
 # Wires through logic cells would save some. nextpnr follows such nets recursively once they are routed, for which the
 # stack of its build for WebAssembly is too small but for the smallest engines.
 _ROUTES = "--vopt no-bridges --vopt no-cpe-cp"
@@ -38,7 +37,7 @@ GATEMATE_EVB = Board(
     device="CCGM1A1",
     platform=_Platform,
     clock=GateMateClock,
-    clock_hz=_CLOCK_HZ,
+    clock_hz=15_000_000,
     baud=1_000_000,
     usb=None,
     geometry=PRESETS["gatemateevb"],
@@ -47,8 +46,9 @@ GATEMATE_EVB = Board(
     settings={
         "script_after_read": NO_COLLISIONS,
         "synth_opts": "-luttree -nomx8",
-        "nextpnr_opts": f"--freq {_CLOCK_HZ / 1e6} {_ROUTES}",
+        "nextpnr_opts": _ROUTES,
     },
+    tells_clock=True,
     cells={
         "half CPEs (LUT tree)": "CPE_LT",
         "flip-flops": "CPE_FF",

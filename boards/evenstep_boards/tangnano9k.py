@@ -8,8 +8,6 @@ from evenstep_boards.clocks import GowinClock
 
 __all__ = ["TANG_NANO_9K"]
 
-_CLOCK_HZ = 27_000_000
-
 
 class _Platform(TangNano9kPlatform):
     """The board, built by the nextpnr of today: Amaranth 0.5 calls one for Gowin alone that is no longer made.
@@ -24,17 +22,16 @@ class _Platform(TangNano9kPlatform):
     @property
     def command_templates(self) -> list[str]:
         synthesize, _, pack = self._apicula_command_templates
-        route = f"""
-            {{{{invoke_tool("nextpnr-himbaechel-gowin")}}}}
-                {{{{quiet("--quiet")}}}}
-                {{{{get_override("nextpnr_opts")|options}}}}
-                --freq {_CLOCK_HZ / 1e6}
-                --log {{{{name}}}}.tim
-                --device {{{{platform.part}}}}
-                --vopt family={{{{platform._chipdb_device}}}}
-                --vopt cst={{{{name}}}}.cst
-                --json {{{{name}}}}.syn.json
-                --write {{{{name}}}}.pnr.json
+        route = """
+            {{invoke_tool("nextpnr-himbaechel-gowin")}}
+                {{quiet("--quiet")}}
+                {{get_override("nextpnr_opts")|options}}
+                --log {{name}}.tim
+                --device {{platform.part}}
+                --vopt family={{platform._chipdb_device}}
+                --vopt cst={{name}}.cst
+                --json {{name}}.syn.json
+                --write {{name}}.pnr.json
         """
         return [synthesize, route, pack]
 
@@ -45,7 +42,7 @@ TANG_NANO_9K = Board(
     device="GW1NR-9C",
     platform=_Platform,
     clock=GowinClock,
-    clock_hz=_CLOCK_HZ,
+    clock_hz=27_000_000,
     baud=1_000_000,
     usb=(0x0403, 0x6010),
     geometry=PRESETS["tangnano9k"],
@@ -53,6 +50,7 @@ TANG_NANO_9K = Board(
     bitstream="fs",
     # Wide multiplexers join neighbouring LUTs: a quarter more of them, with which the router does not end.
     settings={"script_after_read": NO_COLLISIONS, "synth_opts": "-nowidelut", "nextpnr_opts": "--router router2"},
+    tells_clock=True,
     cells={
         "LUTs": "LUT4",
         "flip-flops": "DFF",

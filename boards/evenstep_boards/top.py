@@ -29,7 +29,7 @@ class BoardTop(Elaboratable):
     Raises
     ------
     ValueError
-        The engine has a port to external memory, for which no board has one here.
+        The engine has a port to external memory, for which no board has one here, or its clock cannot be made.
     """
 
     def __init__(self, board: Board, images: Mapping[Region, Sequence[int]]):
@@ -38,6 +38,7 @@ class BoardTop(Elaboratable):
                 f"Port bits of an engine on {board.name} must be 0, not {board.geometry.port_bits}: "
                 "no board's memory is connected"
             )
+        board.check_clock()
         self.board = board
         self.engine = Engine(board.geometry, images=images, weight_memory=board.weight_memory)
 

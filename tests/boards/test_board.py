@@ -81,7 +81,7 @@ def test_top_elaborates(name: str) -> None:
     """The design has its pins, its clock and nothing undriven; tools are not needed for that."""
     board = BOARDS[name]
     board = replace(board, geometry=board.geometry.replace(**TINY))
-    files = board.platform().prepare(BoardTop(board, {}), "top", emit_src=False, **board.settings).files
+    files = board.prepare(BoardTop(board, {}), "top")
     commands = json.loads(files["build_top.json"])["commands"]
     first, second, _ = [command[0].partition("-")[0] for command in commands]
     assert (first, second) == ("yosys", "nextpnr"), "a build is synthesis, place and route, and packing"
@@ -141,8 +141,17 @@ def test_gowin_pll(wanted: int) -> None:
     assert 400_000_000 <= wanted * output <= 1_200_000_000
 
 
-@pytest.mark.parametrize("pll", [ice40_pll, ecp5_pll, gowin_pll])
-def test_a_clock_that_no_pll_makes(pll) -> None:
-    expected = re.escape("Clock must be one that the PLL makes of 12000000 Hz, not 20999999 Hz")
-    with pytest.raises(ValueError, match=rf"^{expected}$"):
-        pll(12_000_000, 20_999_999)
+@pytest.mark.parametrize(
+    ("pll", "source", "wanted", "nearest"),
+    [
+        (ice40_pll, 12_000_000, 20_999_999, 21_000_000),
+        (ecp5_pll, 48_000_000, 150_000_000, 144_000_000),
+        (gowin_pll, 27_000_000, 1, 3_375_000),
+    ],
+)
+def test_a_clock_that_no_pll_makes(pll, source: int, wanted: int, nearest: int) -> None:
+    """One that it makes is named."""
+    message = f"Clock must be one that the PLL makes of {source} Hz, such as {nearest} Hz, not {wanted} Hz"
+    with pytest.raises(ValueError, match=rf"^{re.escape(message)}$"):
+        pll(source, wanted)
+    assert pll(source, nearest)

@@ -128,7 +128,7 @@ def test_cache(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         result = invoke("icebreaker", "--output", kept)
         assert result.exit_code == 0 and result.output.rstrip().endswith("icebreaker.bin: as built before")
         assert files(kept) == before
-        for arguments in (["--seeds", "2"], ["--with", "act_depth=32"]):
+        for arguments in (["--seeds", "2"], ["--with", "act_depth=32"], ["--clock", "18"]):
             result = invoke("icebreaker", *arguments, "--output", kept)
             assert isinstance(result.exception, AssertionError), "a tool must run"
         real = find_tool
@@ -139,11 +139,14 @@ def test_cache(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(invoke("icebreaker", "--output", kept).exception, AssertionError)
 
 
-def test_ulx3s(tmp_path: Path) -> None:
-    result = invoke("ulx3s", "--output", tmp_path)
+def test_ulx3s_with_another_clock(tmp_path: Path) -> None:
+    """Which the manifest tells."""
+    result = invoke("ulx3s", "--clock", "37.5", "--output", tmp_path)
     assert result.exit_code == 0, (result.output, result.exception)
+    assert Manifest.read(tmp_path / "ulx3s.json").geometry.rows == 1
+    assert json.loads((tmp_path / "ulx3s.json").read_text())["board"]["clock_hz"] == 37_500_000
     report = json.loads((tmp_path / "ulx3s.report.json").read_text())
-    assert report["clock_mhz"] == 25 and report["fmax_mhz"] >= 25
+    assert report["clock_mhz"] == 37.5 and report["fmax_mhz"] >= 37.5
     assert 500 < report["cells"]["LUTs"]["used"] < report["cells"]["LUTs"]["available"] == 83_640
     assert report["cells"]["DSPs"]["used"] == 0
     bitstream, _ = read_build(BOARDS["ulx3s"], tmp_path)

@@ -208,19 +208,22 @@ class Netlists:
             folder.mkdir()
             program = random_network(board.geometry, 5)
             top = BoardTop(board, program.sealed(program.signature))
-            for file, content in board.platform().prepare(top, "top", emit_src=False, **board.settings).files.items():
+            for file, content in board.prepare(top, "top").items():
                 (folder / file).write_bytes(content.encode() if isinstance(content, str) else content)
             work(folder, "yosys", "-q", "-l", "top.rpt", "top.ys")
             file = "top.syn.json" if name == "tangnano9k" else "top.json"
             self._made[name] = json.loads((folder / file).read_text()), program
         return self._made[name]
 
-    def verify(self, name: str, change: Callable[[dict[str, Any]], None], folder: Path) -> Verification:
-        """Verify a build with that netlist, once it is changed."""
+    def verify(
+        self, name: str, change: Callable[[dict[str, Any]], None], folder: Path, *, clock_hz: int | None = None
+    ) -> Verification:
+        """Verify a build with that netlist, once it is changed, and with another clock than the board's own."""
         netlist, program = self.get(name)
         changed = copy.deepcopy(netlist)
         change(changed["modules"]["top"])
-        write_build(folder, small(name), json.dumps(changed).encode())
+        built = replace(small(name), clock_hz=clock_hz or small(name).clock_hz)
+        write_build(folder, built, json.dumps(changed).encode())
         return verify_build(small(name), folder, program.network, random_images(program, 2))
 
 
@@ -230,6 +233,7 @@ def write_build(folder: Path, board: Board, netlist: bytes | None) -> None:
     generate_block("engine", board.geometry, folder, name=board.name)
     manifest = json.loads((folder / f"{board.name}.json").read_text())
     part = {"bitstream_sha256": hashlib.sha256(b"bits").hexdigest(), "record": None, "verify": None}
+    part["clock_hz"] = board.clock_hz
     if netlist is not None:
         kept = folder / f"{board.name}.netlist.json.gz"
         kept.write_bytes(gzip.compress(netlist, 1))
@@ -306,6 +310,13 @@ def test_netlist_that_cannot_be_verified(
     expected = message.format(clock=BOARDS[name].clock_hz)
     with pytest.raises(ValueError, match=rf"^Netlist of {BOARDS[name].title} {expected}$"):
         netlists.verify(name, change, tmp_path)
+
+
+def test_clock_is_that_of_the_build(netlists: Netlists, tmp_path: Path) -> None:
+    board = BOARDS["gatemateevb"]
+    expected = f"must make a clock of 50000000 Hz, not {board.clock_hz} Hz"
+    with pytest.raises(ValueError, match=rf"^Netlist of {board.title} {expected}$"):
+        netlists.verify(board.name, change_nothing, tmp_path, clock_hz=50_000_000)
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,21 @@ DEFAULT_FOLDER = Path("evenstep-build")
     help="Change a parameter of the board's engine, such as rows=1; evenstep generate --help lists them.",
 )
 @click.option(
+    "--clock",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MHZ",
+    help="Clock of the engine, which the board's PLL must make.  [default: the board's own]",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
     default=DEFAULT_FOLDER,
     show_default=True,
     help="Folder for the files; made if missing.",
 )
-def build(board: str, network: str | None, seeds: int, changes: tuple[str, ...], output: Path) -> None:
+def build(
+    board: str, network: str | None, seeds: int, changes: tuple[str, ...], clock: float | None, output: Path
+) -> None:
     """Build a bitstream for BOARD, with NETWORK inside of it, or in a file beside it for the board's flash memory.
 
     NETWORK is a QONNX file, or the word sample for the one that comes with the package. Any other network is loaded
@@ -47,6 +55,8 @@ def build(board: str, network: str | None, seeds: int, changes: tuple[str, ...],
     again. The tools are those on the PATH, or come from PyPI.
     """
     chosen = _changed(find_board(board), changes)
+    if clock is not None:
+        chosen = replace(chosen, clock_hz=round(clock * 1e6))
     path = sample_network_path() if network == SAMPLE else network
     console = Console()
     with Stages(console) as stages:

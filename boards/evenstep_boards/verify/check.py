@@ -12,7 +12,7 @@ from evenstep_boards.board import Board
 from evenstep_boards.boot import RECORD_OFFSET, boot_record
 from evenstep_boards.build import read_build
 from evenstep_boards.images import ImageSet
-from evenstep_boards.run import RunResult, run_images
+from evenstep_boards.run import BoardPart, RunResult, run_images
 from evenstep_boards.steps import Progress
 from evenstep_boards.verify.design import Design, bench_verilog
 from evenstep_boards.verify.ecp5 import ECP5
@@ -69,7 +69,7 @@ def verify_build(
     Parameters
     ----------
     board : Board
-        The board. Its geometry is the manifest's.
+        The board. Its geometry and clock are the manifest's.
     folder : Path
         Of the build.
     network : Network
@@ -90,7 +90,9 @@ def verify_build(
     """
     stage = progress or (lambda name, ended: None)
     bitstream, part = read_build(board, folder)
-    board = replace(board, geometry=Manifest.read(folder / f"{board.name}.json").geometry)
+    manifest = folder / f"{board.name}.json"
+    clock_hz = BoardPart.read(manifest).clock_hz or board.clock_hz
+    board = replace(board, geometry=Manifest.read(manifest).geometry, clock_hz=clock_hz)
     program = compile_network(network, board.geometry)
     if part["record"] is not None and (folder / part["record"]["file"]).read_bytes() != boot_record(program):
         raise ValueError(f"Build of {board.title} in {folder} holds another network: name it, or build this one")

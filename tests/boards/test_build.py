@@ -139,14 +139,21 @@ def test_cache(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(invoke("icebreaker", "--output", kept).exception, AssertionError)
 
 
-def test_ulx3s_with_another_clock(tmp_path: Path) -> None:
-    """Which the manifest tells."""
-    result = invoke("ulx3s", "--clock", "37.5", "--output", tmp_path)
+def test_another_clock(tmp_path: Path) -> None:
+    """Which the manifest tells; one that cannot be is refused before anything runs."""
+    result = invoke("icebreaker", "--clock", "18", "--output", tmp_path)
     assert result.exit_code == 0, (result.output, result.exception)
-    assert Manifest.read(tmp_path / "ulx3s.json").geometry.rows == 1
-    assert json.loads((tmp_path / "ulx3s.json").read_text())["board"]["clock_hz"] == 37_500_000
+    assert "the clock is 18 MHz" in result.output
+    assert json.loads((tmp_path / "icebreaker.json").read_text())["board"]["clock_hz"] == 18_000_000
+    message = failure("icebreaker", "--clock", "19", "--output", tmp_path)
+    assert message == "Clock must be one that the PLL makes of 12000000 Hz, such as 19125000 Hz, not 19000000 Hz"
+
+
+def test_ulx3s(tmp_path: Path) -> None:
+    result = invoke("ulx3s", "--output", tmp_path)
+    assert result.exit_code == 0, (result.output, result.exception)
     report = json.loads((tmp_path / "ulx3s.report.json").read_text())
-    assert report["clock_mhz"] == 37.5 and report["fmax_mhz"] >= 37.5
+    assert report["clock_mhz"] == 25 and report["fmax_mhz"] >= 25
     assert 500 < report["cells"]["LUTs"]["used"] < report["cells"]["LUTs"]["available"] == 83_640
     assert report["cells"]["DSPs"]["used"] == 0
     bitstream, _ = read_build(BOARDS["ulx3s"], tmp_path)

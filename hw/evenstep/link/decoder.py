@@ -32,7 +32,7 @@ class CommandDecoder(wiring.Component):
     i : In(stream)
         Packets from a `FrameReceiver`.
     length, dropped : In
-        Its `length` and `dropped`.
+        Its `length` and `dropped`; the length of a packet from two cycles before its second byte on.
     o : Out(stream)
         Answers, for a `FrameSender`.
     region, host : Out
@@ -104,6 +104,18 @@ class CommandDecoder(wiring.Component):
         body_byte = Signal(8)
         report = Signal()
 
+        # What a packet's length says of it is known before its first byte leaves, so all that counts is computed ahead.
+        body = self.length - 2
+        fits = {name: Signal(name=f"fits_{name}") for name in ("nothing", "write", "read", "run")}
+        written = Signal.like(words)
+        m.d.sync += [
+            fits["nothing"].eq(body == 0),
+            fits["write"].eq((body >= 2 * _WORD) & (body[:2] == 0) & (body <= _WORD * (MAX_WORDS + 1))),
+            fits["read"].eq(body == _WORD + 1),
+            fits["run"].eq(body == _WORD),
+            written.eq((body - _WORD) >> 2),
+        ]
+
         # These reach into every block of the core, so they come out of registers: no command is obeyed, and no body
         # sent, before the answer's first bytes.
         m.d.sync += [strobe.eq(0) for strobe in (self.run, self.reset, report)]
@@ -125,26 +137,25 @@ class CommandDecoder(wiring.Component):
             with m.State("Command"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += command.eq(self.i.payload.data)
-                body = self.length - 2
                 with m.If(self.i.valid):
                     with m.Switch(self.i.payload.data):
                         with m.Case(Command.IDENTIFY, Command.STATUS, Command.RESET):
                             m.next = "Simple"
-                            with m.If(body != 0):
+                            with m.If(~fits["nothing"]):
                                 refuse(Status.BAD_LENGTH)
                         with m.Case(Command.WRITE):
-                            m.d.sync += words.eq((body - _WORD) >> 2)
+                            m.d.sync += words.eq(written)
                             m.next = "Address"
-                            with m.If((body < 2 * _WORD) | (body[:2] != 0) | (body > _WORD * (MAX_WORDS + 1))):
+                            with m.If(~fits["write"]):
                                 refuse(Status.BAD_LENGTH)
                         with m.Case(Command.READ):
                             m.next = "Address"
-                            with m.If(body != _WORD + 1):
+                            with m.If(~fits["read"]):
                                 refuse(Status.BAD_LENGTH)
                         with m.Case(Command.RUN):
                             m.d.sync += words.eq(1)
                             m.next = "Address"
-                            with m.If(body != _WORD):
+                            with m.If(~fits["run"]):
                                 refuse(Status.BAD_LENGTH)
                         with m.Default():
                             refuse(Status.UNKNOWN_COMMAND)

@@ -38,7 +38,7 @@ ORANGECRAB = ecp5_board(
     title="OrangeCrab r0.2 85F",
     device="LFE5U-85F",
     platform=_Platform,
-    clock_hz=144_000_000,
+    clock_hz=160_000_000,
     router="router1",
     # Its own USB leads to the FPGA, and to the boot loader in it until an engine is there.
     usb=None,

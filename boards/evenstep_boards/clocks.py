@@ -16,7 +16,6 @@ _Settings = TypeVar("_Settings", bound=tuple[int, ...])
 # iCE40: block RAMs read as 0 for some microseconds after configuration; Amaranth's platform waits as long.
 _ICE40_DELAY = 15e-6
 
-
 # Hz between the frequencies that are tried to name one that a PLL makes, and the highest of these.
 _STEP, _HIGHEST = 62_500, 400_000_000
 
@@ -111,7 +110,7 @@ def ice40_pll(source: int, wanted: int) -> tuple[int, int] | None:
 
 
 class _PLLClock(BoardClock):
-    """Clock from a PLL in the fabric."""
+    """Clock from a PLL behind the input buffer of the platform's default clock."""
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

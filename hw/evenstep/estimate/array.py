@@ -14,7 +14,7 @@ from itertools import product
 from evenstep.checks import check_choice
 from evenstep.gateware.counters.plan import Operand, Plan
 from evenstep.gateware.counters.plans import create_adder_plan, create_chain_plan
-from evenstep.gateware.timing import counter_latency, is_pipelined, landing_registers, operand_reach
+from evenstep.gateware.timing import act_sum_landing, counter_latency, is_pipelined, landing_registers, operand_reach
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import Geometry
 
@@ -141,8 +141,8 @@ def array_flip_flops(geometry: Geometry) -> int:
 def _pipelined_flip_flops(g: Geometry, act_sums: int) -> int:
     elements = g.rows * g.columns
     latency = counter_latency(g) - 2
-    landing = landing_registers(g) - 1  # of an activation sum, and its registers for its stages
-    own = min(latency - landing, max(1, _plan(g, 1).stages))
+    landing = act_sum_landing(g)
+    own = min(latency - landing, max(1, _plan(g, 1).stages))  # registers of an activation sum for its stages
     reach = operand_reach(g)
     row_groups, column_groups = -(-g.columns // reach), -(-g.rows // reach)
     acts, weights, sums = _registers(g, g.weight_bits, latency - landing_registers(g), landing=landing_registers(g))

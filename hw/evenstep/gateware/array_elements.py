@@ -10,7 +10,7 @@ from amaranth.lib import data, stream
 from evenstep.gateware.count import PortableCounter
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.element import ChainElement, Element, ProcessingElement, create_element
-from evenstep.gateware.timing import counter_latency, is_pipelined, landing_registers
+from evenstep.gateware.timing import act_sum_landing, counter_latency, is_pipelined, landing_registers
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["Control", "Operands", "add_elements", "delay_flags"]
@@ -114,7 +114,7 @@ def _create_act_sum(g: Geometry, latency: int) -> tuple[ChainElement, int]:
     """Element of activation sums, with registers for its stages, and how many more have to stand in front of it."""
     sizes: Any = {"lanes": g.lanes, "weight_bits": 1, "act_bits": g.act_bits}
     stages = create_chain_plan(**sizes, accumulator_bits=g.accumulator_bits).stages
-    landing = landing_registers(g) - 1  # those in front can be anywhere on the way too
+    landing = act_sum_landing(g)
     own = min(latency - landing, stages)
     element = ChainElement(
         **sizes, latency=own, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step, landing=landing

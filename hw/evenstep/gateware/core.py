@@ -227,8 +227,8 @@ class Core(wiring.Component):
         joiner: Joiner | None,
     ) -> Value:
         """Drain, and behind it either results or thresholds; whether the last result of a position is written."""
-        registered = is_pipelined(self.geometry)
         g = self.geometry
+        registered = is_pipelined(g)
         sequencer, array, drain, threshold = blocks.sequencer, blocks.array, blocks.drain, blocks.threshold
         layer = sequencer.layer
         wiring.connect(m, array.o, drain.i)

@@ -11,6 +11,7 @@ __all__ = [
     "RESCALE_STAGES",
     "SATURATE_STAGES",
     "SEARCH_STAGES",
+    "act_sum_landing",
     "array_latency",
     "combiner_latency",
     "counter_latency",
@@ -72,6 +73,11 @@ def landing_registers(geometry: Geometry) -> int:
     elements, of which fewer fit the device, one.
     """
     return min(2, operand_reach(geometry)) if is_pipelined(geometry) else 0
+
+
+def act_sum_landing(geometry: Geometry) -> int:
+    """Those of an activation sum: one fewer, as registers in front of it can be anywhere on the way too."""
+    return landing_registers(geometry) - 1
 
 
 def store_latency(geometry: Geometry) -> int:

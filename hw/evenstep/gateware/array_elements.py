@@ -85,7 +85,9 @@ def add_elements(
     for r in range(g.rows):
         sums.append([])
         for c in range(g.columns):
-            element: Any = create_element(g, counter_latency=latency - landing, landing=landing if pipelined else None)
+            element: Any = create_element(
+                g, counter_latency=latency - landing, shares_operands=pipelined, landing=landing
+            )
             if operands.act_enable and operands.weight_enable:
                 m.d.comb += element.act_enable.eq(operands.act_enable(r, c))
                 m.d.comb += element.weight_enable.eq(operands.weight_enable(r, c))

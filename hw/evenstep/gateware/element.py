@@ -238,8 +238,10 @@ def _keep(m: Module, element: Element, accumulator: Signal, total: Value) -> Non
         m.d.sync += accumulator.eq(total)
 
 
-def create_element(geometry: Geometry, *, counter_latency: int = 1, landing: int | None = None) -> Element:
-    """Element of an array of `geometry`; `landing` as of `ChainElement`, for arrays of these, which share operands."""
+def create_element(
+    geometry: Geometry, *, counter_latency: int = 1, shares_operands: bool = False, landing: int = 0
+) -> Element:
+    """Element of an array of `geometry`; `shares_operands` and `landing` as those of `ChainElement`, and only there."""
     g = geometry
     if is_pipelined(g):
         return ChainElement(
@@ -249,8 +251,8 @@ def create_element(geometry: Geometry, *, counter_latency: int = 1, landing: int
             latency=counter_latency,
             accumulator_bits=g.accumulator_bits,
             digit_step=g.digit_step,
-            shares_operands=landing is not None,
-            landing=landing or 0,
+            shares_operands=shares_operands,
+            landing=landing,
         )
     counter = create_lane_counter(
         g.lane, lanes=g.lanes, act_bits=g.act_bits, latency=counter_latency, strategy=g.counter

@@ -69,15 +69,15 @@ def operand_reach(geometry: Geometry) -> int:
 
 
 def landing_registers(geometry: Geometry) -> int:
-    """Registers between a counter with registers at every stage and its accumulator, which may lie apart: of large
-    elements, of which fewer fit the device, one.
+    """Registers between a counter with registers at every stage and its accumulator, which may lie apart; none in large
+    elements, where as many flip-flops as that take the wires that they would save.
     """
-    return min(2, operand_reach(geometry)) if is_pipelined(geometry) else 0
+    return 2 if is_pipelined(geometry) and operand_reach(geometry) > 1 else 0
 
 
 def act_sum_landing(geometry: Geometry) -> int:
     """Those of an activation sum: one fewer, as registers in front of it can be anywhere on the way too."""
-    return landing_registers(geometry) - 1
+    return max(0, landing_registers(geometry) - 1)
 
 
 def store_latency(geometry: Geometry) -> int:

@@ -78,6 +78,7 @@ def load(ctx, walker: WindowWalker, window: Window):
             ctx.set(walker.write, 1 << number)
             await ctx.tick()
         ctx.set(walker.write, 0)
+        await ctx.tick().repeat(2)
         ctx.set(walker.start, 1)
         await ctx.tick()
         ctx.set(walker.start, 0)
@@ -102,7 +103,7 @@ def test_walker(name: str) -> None:
             for step in range(len(golden[0][0])):
                 for row, (words, inside, banks) in enumerate(golden):
                     assert ctx.get(walker.inside) >> row & 1 == inside[step]
-                    word = ctx.get(walker.offset if inside[step] else walker.padding)
+                    word = ctx.get(walker.tile + walker.offset if inside[step] else walker.padding)
                     if rows > 1:
                         first = ctx.get(walker.bank)
                         assert banks[step] == (first + row) % rows

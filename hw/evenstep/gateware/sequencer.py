@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 
 from evenstep.gateware.header import HeaderDecoder, layer_configuration, load_members
 from evenstep.gateware.rotate import to_banks
+from evenstep.gateware.stages import Stages
 from evenstep.gateware.timing import is_pipelined, operand_latency, read_latency, threshold_interval
 from evenstep.gateware.window import WindowWalker
 from evenstep.spec.geometry import Geometry
@@ -222,32 +223,46 @@ class Sequencer(wiring.Component):
         if g.wide_depth:
             weighted &= ~self.layer.scan
         last_position: Value = Const(1, 1)
+        # A step waits with its operands at the memories' outputs until the array takes it. Where it is pipelined, steps
+        # on their way to and through the memories wait with it, and nothing moves but what the array lets.
+        go = self.step_ready if pipelined else ~self.step_valid | self.step_ready
         addresses: list[Value] = [Mux(current.blank, 0, current.act + step) if blanks else current.act + step]
+        weight_address: Value = tile_weight + current.weight + step
         walker = WindowWalker(address_bits=act_bits, rows=self.places) if g.convolution else None
         if walker is not None:
             m.submodules.walker = walker
-            m.d.comb += [walker.data.eq(fetched), walker.write.eq(header.window)]
+            m.d.comb += [
+                walker.data.eq(fetched),
+                walker.write.eq(header.window),
+                walker.end_pass.eq(last_step),
+                walker.end_tile.eq(last_step & last_pass),
+                walker.end_position.eq(last_step & last_pass & last_tile),
+            ]
             last_position = walker.last_position
-            # Beyond the picture, operands are those of padding; without any, those of word 0.
-            padding = walker.padding + current.padding
-            words, inside = [current.act + walker.offset] * self.places, walker.inside
+            inside: Value = walker.inside
+            offsets: list[Value] = [walker.offset] * self.places
             if g.neighbours:
                 m.d.comb += self.last_column.eq(walker.last_column)
                 inside = to_banks(inside, walker.bank)
-                words = [Mux(bank < walker.bank, words[0] + walker.round, words[0]) for bank in range(g.rows - 1)]
-                words.append(current.act + walker.offset)  # the last bank is never behind itself
+                behind = (walker.offset + walker.round)[:act_bits]
+                # But for the last bank, which is never behind itself.
+                offsets[:-1] = [Mux(bank < walker.bank, behind, walker.offset) for bank in range(g.rows - 1)]
+            start, padding = current.act + walker.tile, walker.padding + current.padding
+            found = [start[:act_bits], padding[:act_bits], inside, current.blank, *offsets]
+            if pipelined:
+                # Additions have a register in front of the choice, and the address of weights goes with them.
+                weight_address, *found = Stages(m, go).hold([weight_address, *found], "found")
+            start, padding, inside, blank, *offsets = found
+            # Beyond the picture, operands are those of padding; without any, those of word 0.
             addresses = [
-                Mux(current.blank, 0, Mux(within, word[:act_bits], padding[:act_bits]))
-                for word, within in zip(words, inside, strict=True)
+                Mux(blank, 0, Mux(within, (start + offset)[:act_bits], padding))
+                for within, offset in zip(inside, offsets, strict=True)
             ]
 
         with m.If(self.busy):
             m.d.sync += self.cycles.eq(self.cycles + 1)
         with m.If(self.step_valid & self.step_ready):
             m.d.sync += self.steps.eq(self.steps + 1)
-        # A step waits with its operands at the memories' outputs until the array takes it. Where it is pipelined, steps
-        # on their way to and through the memories wait with it, and nothing moves but what the array lets.
-        go = self.step_ready if pipelined else ~self.step_valid | self.step_ready
         names = ["valid", "first", "last", "shift", "count", "final"]
         names += ["inside"] * (walker is not None and g.wide_depth > 0) + ["bank"] * g.neighbours
         flags = [{name: getattr(self, f"step_{name}") for name in names}]
@@ -258,9 +273,14 @@ class Sequencer(wiring.Component):
             for before, after in itertools.pairwise(flags):
                 m.d.sync += [after[name].eq(before[name]) for name in names]
             m.d.sync += issued["valid"].eq(0)
+        operands = [self.act_address.eq(Cat(one[:act_bits] for one in addresses))]
+        operands.append(self.weight_address.eq(weight_address))
         if pipelined:
             # While it is idle, the host reads the same memories.
             m.d.comb += [self.read_enable.eq(go), self.program_enable.eq(1)]
+            if walker is not None:
+                with m.If(go):
+                    m.d.sync += operands
 
         with m.FSM():
             with m.State("Idle"):
@@ -334,12 +354,10 @@ class Sequencer(wiring.Component):
                 m.next = "Run"
 
             with m.State("Run"):
-                operands = [self.act_address.eq(Cat(one[:act_bits] for one in addresses))]
-                operands.append(self.weight_address.eq(tile_weight + current.weight + step))
                 if not pipelined:
                     m.d.comb += [*operands, self.read_enable.eq(go)]
                 with m.If(go):
-                    if pipelined:
+                    if pipelined and walker is None:
                         m.d.sync += operands
                     m.d.sync += [
                         issued["valid"].eq(1),
@@ -369,12 +387,7 @@ class Sequencer(wiring.Component):
                             m.d.sync += issued["inside"].eq(walker.inside)
                         if g.neighbours:
                             m.d.sync += issued["bank"].eq(walker.bank)
-                        m.d.comb += [
-                            walker.step.eq(1),
-                            walker.end_pass.eq(last_step),
-                            walker.end_tile.eq(last_step & last_pass),
-                            walker.end_position.eq(last_step & last_pass & last_tile),
-                        ]
+                        m.d.comb += walker.step.eq(1)
 
             with m.State("Finish"):
                 with m.If((undrained == 0) & (unwritten == 0)):

@@ -56,8 +56,10 @@ def read_latency(geometry: Geometry) -> int:
 
 
 def operand_latency(geometry: Geometry) -> int:
-    """Cycles from where the sequencer decides on a step to its operands at the array."""
-    return read_latency(geometry) + is_pipelined(geometry)
+    """Cycles from where the sequencer decides on a step to its operands at the array; addresses in pictures are chosen
+    behind a register.
+    """
+    return read_latency(geometry) + is_pipelined(geometry) * (1 + geometry.convolution)
 
 
 def operand_reach(geometry: Geometry) -> int:

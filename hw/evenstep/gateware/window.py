@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -21,8 +21,8 @@ _COORDINATE_BITS = _SIZE_BITS + 1
 class WindowWalker(wiring.Component):
     """Counts words, places, tiles and positions of a window, and adds up the addresses that belong to them.
 
-    No multiplier: every loop has a register that holds where it began, and adds its step to that. Outputs belong to the
-    step at hand; they move on with `step`, in the cycle after it.
+    No multiplier: every loop has a register that holds where it goes on, and adds its step to that. Outputs belong to
+    the step at hand; they move on with `step`, in the cycle after it.
 
     Parameters
     ----------
@@ -39,20 +39,23 @@ class WindowWalker(wiring.Component):
     write : In(10), or In(11) with several rows
         Which word `data` is; none where all are 0.
     start : In(1)
-        Go to the first step.
+        Go to the first step. Three cycles after the last word was written, or later.
     step : In(1)
         Go on to the next step, or, with one of the following, to the first
     end_pass, end_tile, end_position : In(1)
         of the next pass over the same window, of the next tile, of the next position. Each implies the one before.
+        Without a `step` they say nothing.
+    tile : Out(address_bits)
+        Where the tile's window begins, from where it does at its first position.
     offset : Out(address_bits)
-        Word, from where the window begins at its first position.
+        Word, from there.
     padding : Out(address_bits)
         The same for a place beyond the picture: from memory's first word.
     inside : Out(rows)
         The place is in the picture, for each row.
     bank : Out(range(rows))
         With several rows, like the next two: where the first row's is; the others' are in the next ones, and round. In
-        the first banks, which come behind the last, a place is `round` words further than `offset`.
+        the first banks, which come behind the last, a place is `round` words further.
     round : Out(address_bits)
         Words of the lines that are interleaved.
     last_column : Out(12)
@@ -70,6 +73,7 @@ class WindowWalker(wiring.Component):
     end_pass: Signal
     end_tile: Signal
     end_position: Signal
+    tile: Signal
     offset: Signal
     padding: Signal
     inside: Signal
@@ -91,6 +95,7 @@ class WindowWalker(wiring.Component):
                 "end_pass": In(1),
                 "end_tile": In(1),
                 "end_position": In(1),
+                "tile": Out(self.address_bits),
                 "offset": Out(self.address_bits),
                 "padding": Out(self.address_bits),
                 "inside": Out(self.rows),
@@ -128,15 +133,19 @@ class WindowWalker(wiring.Component):
         x_words, y_words = setting(7, 0, bits, "x_words"), setting(8, 0, bits, "y_words")
         tile_words, padding_base = setting(9, 0, 12, "tile_words"), setting(9, 12, bits, "padding_base")
 
-        # Counters, from the innermost loop; and for each loop the word where it began, or the column or line.
-        word, across = Signal(12), Signal(4)
-        turn = Signal(12)  # tiles since the window last moved on within the pixel
-        moved = Signal(bits)  # words that it has
-        x, y = Signal(_SIZE_BITS), Signal(_SIZE_BITS)
+        # Loops, from the innermost; and for each the word, column or line where it goes on, so that nothing waits for
+        # an addition. Offsets are those from the tile's first word.
+        word, across, turn = _Loop(m, last_word), _Loop(m, last_across), _Loop(m, last_turn)
+        across_positions, down_positions = _Loop(m, last_x), _Loop(m, last_y)
+        next_place, next_row = Signal(bits), Signal(bits)
+        next_tile, next_position, next_line = Signal(bits), Signal(bits), Signal(bits)
+        tile_padding, next_padding = Signal(bits), Signal(bits)
         column, line = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
         position_column, position_line = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
-        place_start, row_start = Signal(bits), Signal(bits)
-        tile_start, position_start, line_start = Signal(bits), Signal(bits), Signal(bits)
+        next_column, next_down = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
+        first_column, first_line = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
+        lines_down = stride_y << exact_log2(self.rows)
+        m.d.sync += [first_column.eq(-left), first_line.eq(-top)]
         m.d.comb += [
             self.positions.eq(count),
             self.inside.eq(
@@ -145,86 +154,117 @@ class WindowWalker(wiring.Component):
                     for row in range(self.rows)
                 )
             ),
-            self.padding.eq(padding_base + moved + word),
-            self.last_position.eq((x == last_x) & (y == last_y)),
+            self.last_position.eq(across_positions.ends & down_positions.ends),
         ]
 
-        # Of several banks: the line's place among those that are interleaved, and what a step down makes of bank and
-        # place, with carries, which also move the word.
+        # Of several banks: those of the next two lines, the place of the later one, and how far it is from the next.
+        second_row: Value = down_words
+        row_step: Value = down_words
         begin_line: list[Any] = []
         down_line: list[Any] = []
-        carried = Signal(bits)
         if self.rows > 1:
             first_bank, first_among = setting(10, 0, 4, "first_bank"), setting(10, 4, 4, "first_among")
             banks_down, among_down = setting(10, 8, 4, "banks_down"), setting(10, 12, 4, "among_down")
             interleave = setting(10, 16, 5, "interleave")
-            among, next_among, next_bank = Signal(4), Signal(5), Signal(range(2 * self.rows))
-            wraps, over = Signal(), Signal()
-            m.d.comb += [
-                self.round.eq(y_words),
-                self.last_column.eq(last_x),
-                next_among.eq(among + among_down),
-                wraps.eq(next_among >= interleave),
-                next_bank.eq(self.bank + banks_down + wraps),
-                over.eq(next_bank[-1]),
-                carried.eq(Mux(over, Mux(wraps, 0, y_words), Mux(wraps, -y_words, 0))),
-            ]
-            begin_line = [self.bank.eq(first_bank), among.eq(first_among)]
-            down_line = [self.bank.eq(next_bank), among.eq(next_among - Mux(wraps, interleave, 0))]
+            round_further, round_less = Signal(bits), Signal(bits)
+            m.d.sync += [round_further.eq(down_words + y_words), round_less.eq(down_words - y_words)]
 
-        def begin(start, at_column, at_line) -> list:
-            """Assignments that begin a pass at a word, a column and a line."""
-            places = [place_start.eq(start), row_start.eq(start), column.eq(at_column), line.eq(at_line)]
-            return [self.offset.eq(start), word.eq(0), across.eq(0), *places, *begin_line]
+            def step_down(bank: Value, among: Value) -> tuple[Value, Value, Value]:
+                """Bank and place of the line that the window meets next, and how many words further it is."""
+                next_among = among + among_down
+                wraps = next_among >= interleave
+                next_bank = (bank + banks_down + wraps)[: exact_log2(self.rows) + 1]
+                words = Mux(next_bank[-1], Mux(wraps, down_words, round_further), Mux(wraps, round_less, down_words))
+                return next_bank[:-1], next_among - Mux(wraps, interleave, 0), words
 
-        # Where the next place, line of places, tile and position begin.
-        next_place, next_row = Signal(bits), Signal(bits)
-        next_tile, next_position, next_line = Signal(bits), Signal(bits), Signal(bits)
-        next_column, next_down = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
-        m.d.comb += [
-            next_place.eq(place_start + across_words),
-            next_row.eq(row_start + down_words + carried),
-            next_tile.eq(tile_start),
-            next_line.eq(line_start + y_words),
-            next_position.eq(position_start + x_words),
-            next_column.eq(position_column + stride_x),
-            next_down.eq(position_line),
-        ]
-        with m.If(turn == last_turn):
-            m.d.comb += next_tile.eq(tile_start + tile_words)
-        with m.If(x == last_x):
-            m.d.comb += [
-                next_position.eq(next_line),
-                next_column.eq(-left),
-                next_down.eq(position_line + (stride_y << exact_log2(self.rows))),
+            banks, places = range(self.rows), 4
+            second_bank, second_among, second_row = Signal(banks), Signal(places), Signal(bits)
+            third_bank, third_among, third_step = Signal(banks), Signal(places), Signal(bits)
+            next_bank, after_bank, after_among, row_step = Signal(banks), Signal(banks), Signal(places), Signal(bits)
+            second = zip((second_bank, second_among, second_row), step_down(first_bank, first_among), strict=True)
+            third = zip((third_bank, third_among, third_step), step_down(second_bank, second_among), strict=True)
+            m.d.sync += [register.eq(value) for register, value in (*second, *third)]
+            m.d.comb += [self.round.eq(y_words), self.last_column.eq(last_x)]
+            begin_line = [self.bank.eq(first_bank), next_bank.eq(second_bank)]
+            begin_line += [after_bank.eq(third_bank), after_among.eq(third_among), row_step.eq(third_step)]
+            later = zip((after_bank, after_among, row_step), step_down(after_bank, after_among), strict=True)
+            down_line = [self.bank.eq(next_bank), next_bank.eq(after_bank)]
+            down_line += [register.eq(value) for register, value in later]
+
+        begin_window = [*word.begin(), *across.begin(), *begin_line]
+        begin_window += [self.offset.eq(0), next_place.eq(across_words), next_row.eq(second_row)]
+
+        def begin_position(start: Value, at_column: Value) -> list[Any]:
+            """Assignments that begin a position at a word and a column."""
+            return [
+                *turn.begin(),
+                self.tile.eq(start),
+                next_tile.eq(start + tile_words),
+                next_position.eq(start + x_words),
+                *(padding.eq(padding_base) for padding in (self.padding, tile_padding)),
+                next_padding.eq(padding_base + tile_words),
+                *(place.eq(at_column) for place in (column, position_column)),
+                next_column.eq(at_column + stride_x),
             ]
 
         with m.If(self.step):
-            m.d.sync += [word.eq(word + 1), self.offset.eq(self.offset + 1)]
-            with m.If(word == last_word):
-                m.d.sync += [word.eq(0), across.eq(across + 1), column.eq(column + dilation_x)]
-                m.d.sync += [self.offset.eq(next_place), place_start.eq(next_place)]
-                with m.If(across == last_across):
-                    m.d.sync += [across.eq(0), column.eq(position_column), line.eq(line + dilation_y)]
-                    m.d.sync += [self.offset.eq(next_row), place_start.eq(next_row), row_start.eq(next_row)]
-                    m.d.sync += down_line
+            m.d.sync += [*word.go_on(), self.offset.eq(self.offset + 1), self.padding.eq(self.padding + 1)]
+            with m.If(word.ends):
+                m.d.sync += [*word.begin(), *across.go_on(), self.padding.eq(tile_padding)]
+                m.d.sync += [self.offset.eq(next_place), next_place.eq(next_place + across_words)]
+                m.d.sync += column.eq(column + dilation_x)
+                with m.If(across.ends):
+                    m.d.sync += [*across.begin(), self.offset.eq(next_row), next_place.eq(next_row + across_words)]
+                    m.d.sync += [next_row.eq(next_row + row_step), *down_line]
+                    m.d.sync += [column.eq(position_column), line.eq(line + dilation_y)]
             with m.If(self.end_pass):
-                m.d.sync += begin(tile_start, position_column, position_line)
+                m.d.sync += [*begin_window, column.eq(position_column), line.eq(position_line)]
+                m.d.sync += self.padding.eq(tile_padding)
             with m.If(self.end_tile):
-                m.d.sync += [turn.eq(turn + 1), tile_start.eq(next_tile)]
-                m.d.sync += begin(next_tile, position_column, position_line)
-                with m.If(turn == last_turn):
-                    m.d.sync += [turn.eq(0), moved.eq(moved + tile_words)]
+                m.d.sync += turn.go_on()
+                with m.If(turn.ends):
+                    m.d.sync += [*turn.begin(), self.tile.eq(next_tile), next_tile.eq(next_tile + tile_words)]
+                    m.d.sync += [padding.eq(next_padding) for padding in (self.padding, tile_padding)]
+                    m.d.sync += next_padding.eq(next_padding + tile_words)
             with m.If(self.end_position):
-                m.d.sync += [turn.eq(0), moved.eq(0), x.eq(x + 1)]
-                m.d.sync += [tile_start.eq(next_position), position_start.eq(next_position)]
-                m.d.sync += [position_column.eq(next_column), position_line.eq(next_down)]
-                m.d.sync += begin(next_position, next_column, next_down)
-                with m.If(x == last_x):
-                    m.d.sync += [x.eq(0), y.eq(y + 1), line_start.eq(next_line)]
+                ends_line = across_positions.ends
+                m.d.sync += across_positions.go_on()
+                m.d.sync += begin_position(
+                    Mux(ends_line, next_line, next_position), Mux(ends_line, first_column, next_column)
+                )
+                with m.If(ends_line):
+                    m.d.sync += [*across_positions.begin(), *down_positions.go_on()]
+                    m.d.sync += [next_line.eq(next_line + y_words), next_down.eq(next_down + lines_down)]
+                    m.d.sync += [place.eq(next_down) for place in (line, position_line)]
         with m.If(self.start):
-            m.d.sync += [turn.eq(0), moved.eq(0), x.eq(0), y.eq(0)]
-            m.d.sync += [position_column.eq(-left), position_line.eq(-top)]
-            m.d.sync += [tile_start.eq(0), position_start.eq(0), line_start.eq(0)]
-            m.d.sync += begin(0, -left, -top)
+            m.d.sync += [*across_positions.begin(), *down_positions.begin(), next_line.eq(y_words)]
+            m.d.sync += [place.eq(first_line) for place in (line, position_line)]
+            m.d.sync += [next_down.eq(first_line + lines_down), *begin_window]
+            m.d.sync += begin_position(Const(0, bits), first_column)
         return m
+
+
+class _Loop:
+    """A loop's counter, and in a register whether its turn is the last.
+
+    Parameters
+    ----------
+    m : Module
+        Whose registers they are.
+    last : Signal
+        Turns - 1; stable from two cycles before it begins.
+    """
+
+    def __init__(self, m: Module, last: Signal) -> None:
+        self._count, self._before_last = Signal.like(last, name=f"{last.name}_count"), Signal.like(last)
+        self._single = Signal()
+        self.ends = Signal()
+        m.d.sync += [self._before_last.eq(last - 1), self._single.eq(last == 0)]
+
+    def begin(self) -> list[Any]:
+        """Assignments that go to the first turn."""
+        return [self._count.eq(0), self.ends.eq(self._single)]
+
+    def go_on(self) -> list[Any]:
+        """Assignments that go to the next turn; not in the last one."""
+        return [self._count.eq(self._count + 1), self.ends.eq(self._count == self._before_last)]

@@ -132,7 +132,12 @@ _RESCALED = Geometry(convolution=True, rescale=True, wide_depth=1024, knee_depth
     ("part", "component", "memory", "geometry"),
     [
         ("joiner", Joiner, WordMemory(width=32 * KNEE_WORDS, depth=64), _RESCALED),
-        ("joiner", Joiner, WordMemory(width=32 * KNEE_WORDS, depth=64), _RESCALED.replace(counter="ecp5")),
+        (
+            "joiner",
+            Joiner,
+            WordMemory(width=32 * KNEE_WORDS, depth=64, registered=True),
+            _RESCALED.replace(counter="ecp5"),
+        ),
         ("combiner", Combiner, WordMemory(width=96, depth=64), _RESCALED),
         ("combiner", Combiner, WordMemory(width=96, depth=64, registered=True), _RESCALED.replace(counter="ecp5")),
     ],

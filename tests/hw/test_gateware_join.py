@@ -7,6 +7,7 @@ from amaranth.sim import Simulator
 from evenstep.compiler.constants import knee_words
 from evenstep.compiler.layout import host_image
 from evenstep.gateware.join import Joiner
+from evenstep.gateware.timing import REGISTERED_READ, is_pipelined
 from evenstep.spec import Add, Geometry, Line, MaxPool, Rescale, SumPool, TensorType
 from evenstep.spec.geometry import RESULT_BITS
 from evenstep.spec.join import KNEE_WORDS, Join
@@ -68,7 +69,9 @@ def simulate(dut: Joiner, join: Join, items: list, memory: np.ndarray, *, scans:
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
-        waiting, number, reading, cycle = False, 0, 0, 0
+        waiting, number, cycle = False, 0, 0
+        # Addresses on their way through the memory, the one that it gives now at the end.
+        reading = [0] * (REGISTERED_READ if is_pipelined(dut.geometry) else 1)
         port = dut.step if scans else dut.i
         expected = sum(item["last"] for item in items) if scans else len(items)
         while len(left) < expected:
@@ -79,10 +82,10 @@ def simulate(dut: Joiner, join: Join, items: list, memory: np.ndarray, *, scans:
                 for field in port.payload.shape().members:
                     ctx.set(port.payload[field], item[field])
                 if scans:
-                    reading = item["address"]
+                    reading[-1] = item["address"]
             ctx.set(dut.o.ready, free())
             ctx.set(dut.write.ready, free())
-            ctx.set(dut.read_data, packed(memory[:, reading], GEOMETRY.wide_bits))
+            ctx.set(dut.read_data, packed(memory[:, reading[-1]], GEOMETRY.wide_bits))
             enable, address = ctx.get(dut.read_enable), ctx.get(dut.read_address)
             if waiting and ctx.get(port.ready):
                 number, waiting = number + 1, False
@@ -94,7 +97,7 @@ def simulate(dut: Joiner, join: Join, items: list, memory: np.ndarray, *, scans:
                 assert ctx.get(dut.o.valid) and ctx.get(dut.o.ready)
                 kept[ctx.get(dut.write.payload.offset)] = ctx.get(dut.write.payload.words)
             if enable and not scans:
-                reading = address
+                reading = [address, *reading[:-1]]
             await ctx.tick()
             cycle += 1
 

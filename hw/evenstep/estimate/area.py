@@ -261,10 +261,11 @@ def _joiner(g: Geometry) -> tuple[int, int]:
     row_bits, shared = 6 * RESULT_BITS + FACTOR_BITS + 64 + (RESULT_BITS + FACTOR_BITS) + 64 + 64 + 3 * RESULT_BITS, 0
     if is_pipelined(g):
         # A value waits in every stage; its other operand passes five, before it is a product of two halves and 64 bits
-        # wide. Lines wait for all rows.
-        waiting = joiner_latency(g) - SATURATE_STAGES - 2
-        row_bits = (waiting + 5) * RESULT_BITS + 3 * FACTOR_BITS + 2 * (RESULT_BITS + FACTOR_BITS) + 7 * 64
-        shared = 3 * (RESULT_BITS + 2 * (FACTOR_BITS + 64)) + 70
+        # wide; two more are compared. Lines wait for all rows. A step of a scan may wait with its numbers.
+        waiting = joiner_latency(g) - SATURATE_STAGES - 4
+        row_bits = (waiting + 7) * RESULT_BITS + 3 * FACTOR_BITS + 2 * (RESULT_BITS + FACTOR_BITS) + 7 * 64
+        row_bits += g.wide_bits
+        shared = 2 * (RESULT_BITS + 2 * (FACTOR_BITS + 64)) + 70
     luts = g.rows * (_product_luts(RESULT_BITS, 64) + 1250) + 30
     return luts, g.rows * row_bits + joiner_latency(g) * tag_bits + addresses + shared
 

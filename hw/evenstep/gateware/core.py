@@ -23,7 +23,7 @@ from evenstep.gateware.sequencer import Sequencer
 from evenstep.gateware.skid import SkidBuffer
 from evenstep.gateware.thresholds.create import create_threshold_unit
 from evenstep.gateware.thresholds.unit import ThresholdUnit
-from evenstep.gateware.timing import is_pipelined, read_latency
+from evenstep.gateware.timing import is_pipelined
 from evenstep.link.protocol import Region
 from evenstep.spec.geometry import Geometry
 
@@ -162,7 +162,8 @@ class Core(wiring.Component):
         if g.combines:
             finished = Combiner(g, channel_bits=drain.channel_bits, init=self.images[Region.CONSTANTS])
             m.submodules.combiner = ResetInserter(self.reset)(finished)
-            wiring.connect(m, drain.o, finished.i)
+            drained = self._add_skid(m, "combiner_skid", drain) if is_pipelined(g) else drain
+            wiring.connect(m, drained.o, finished.i)
             layer = sequencer.layer
             m.d.comb += [
                 drain.constant_base.eq(layer.constant_base),
@@ -176,10 +177,19 @@ class Core(wiring.Component):
         if g.wide_depth:
             joiner = Joiner(g, channel_bits=drain.channel_bits, init=self.images[Region.KNEES])
             m.submodules.joiner = ResetInserter(self.reset)(joiner)
+            if is_pipelined(g):
+                finished = self._add_skid(m, "joiner_skid", finished)
             wiring.connect(m, finished.o, joiner.i)
             regions[Region.KNEES] = joiner.host
             finished = joiner
         return finished, joiner
+
+    def _add_skid(self, m: Module, name: str, source: Any) -> SkidBuffer:
+        """A buffer behind a block's output: what is before it looks at a register, whatever makes results wait."""
+        buffer = SkidBuffer(source.o.payload.shape())
+        m.submodules[name] = ResetInserter(self.reset)(buffer)
+        wiring.connect(m, source.o, buffer.i)
+        return buffer
 
     def _connect_operands(self, m: Module, blocks: _Blocks, memories: Memories) -> None:
         """Sequencer, operands and array."""
@@ -233,10 +243,7 @@ class Core(wiring.Component):
         layer = sequencer.layer
         wiring.connect(m, array.o, drain.i)
         if registered:
-            # The array looks at a register, whatever lets results wait.
-            m.submodules.results_skid = buffer = ResetInserter(self.reset)(SkidBuffer(finished.o.payload.shape()))
-            wiring.connect(m, finished.o, buffer.i)
-            finished = buffer
+            finished = self._add_skid(m, "results_skid", finished)
         value = finished.o.payload
         m.d.comb += [
             drain.start.eq(sequencer.layer_start),
@@ -276,10 +283,7 @@ class Core(wiring.Component):
         sequencer, array, threshold, packer = blocks.sequencer, blocks.array, blocks.threshold, blocks.packer
         layer = sequencer.layer
         if is_pipelined(g):
-            # A packer that waits would stop all before it, up to the array.
-            m.submodules.skid = skid = ResetInserter(self.reset)(SkidBuffer(packer.i.payload.shape()))
-            wiring.connect(m, threshold.o, skid.i)
-            wiring.connect(m, skid.o, packer.i)
+            wiring.connect(m, self._add_skid(m, "skid", threshold).o, packer.i)
         else:
             wiring.connect(m, threshold.o, packer.i)
         m.d.comb += packer.start.eq(sequencer.layer_start)
@@ -359,20 +363,11 @@ class Core(wiring.Component):
             # Shortcuts lie as rows take them; only windows turn from bank to bank.
             numbers = from_banks(numbers, Mux(layer.scan, sequencer.step_bank, 0))
         m.d.comb += joiner.read_data.eq(Cat(numbers))
-        addresses: list[Value] = [_read_address(sequencer, row) for row in range(len(memories))]
-        if is_pipelined(self.geometry):
-            # This memory is read in one cycle, the operands in three.
-            late: Value = Cat(addresses)
-            for stage in range(read_latency(self.geometry) - 1):
-                early, late = late, Signal(len(late), name=f"scan_address{stage}", reset_less=True)
-                with m.If(sequencer.read_enable):
-                    m.d.sync += late.eq(early)
-            addresses = [late.word_select(row, sequencer.act_bits) for row in range(len(memories))]
         with m.If(layer.scan):
             m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(joiner.step.ready)]
         for row, memory in enumerate(memories):
             m.d.comb += [
-                memory.read_address.eq(Mux(layer.scan, addresses[row], joiner.read_address)),
+                memory.read_address.eq(Mux(layer.scan, _read_address(sequencer, row), joiner.read_address)),
                 memory.read_enable.eq(Mux(layer.scan, sequencer.read_enable, joiner.read_enable)),
             ]
         return store_words(m, self.geometry, "numbers", joiner.write, memories, sequencer, self.reset)

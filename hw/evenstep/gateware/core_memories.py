@@ -90,7 +90,10 @@ def add_memories(
         for _ in range(g.rows)
     ]
     results = [WordMemory(width=g.result_bits, depth=g.result_depth, registered=registered) for _ in range(g.rows)]
-    wide = [WordMemory(width=g.wide_bits, depth=g.wide_depth) for _ in range(g.rows if g.wide_depth else 0)]
+    wide = [
+        WordMemory(width=g.wide_bits, depth=g.wide_depth, registered=registered)
+        for _ in range(g.rows if g.wide_depth else 0)
+    ]
     for name, memories in (("activations", activations), ("results", results), ("wide", wide)):
         for row, memory in enumerate(memories):
             m.submodules[f"{name}{row}"] = memory

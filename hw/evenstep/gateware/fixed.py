@@ -4,12 +4,19 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 
 from evenstep.spec.geometry import RESULT_BITS
 
-__all__ = ["bits_above", "clip", "fit", "overflows", "saturate"]
+__all__ = ["bits_above", "clip", "fit", "is_below", "overflows", "saturate"]
 
 
 def fit(value: Value, bits: int) -> Value:
     """Two's complement of `bits` bits, of a number that fits."""
     return value[:bits].as_signed() if len(value) >= bits else value
+
+
+def is_below(value: Value, limit: Value) -> Value:
+    """Whether a signed number is less than another: the sign of their difference, which a carry chain ends with.
+    Synthesis takes the last carry out of the chain for a comparison, and logic for the signs behind it.
+    """
+    return (value - limit)[-1]
 
 
 def saturate(m: Module, values: list[Value], bits: Value, name: str) -> list[Value]:

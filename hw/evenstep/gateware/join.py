@@ -2,24 +2,27 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from evenstep.gateware.fixed import fit, saturate
+from evenstep.gateware.bend import bend_and_add, bend_and_add_in_stages
+from evenstep.gateware.fixed import is_below
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory
-from evenstep.gateware.rescale import Scale, rescale_in_stages, saturate_in_stages
+from evenstep.gateware.skid import SkidBuffer
 from evenstep.gateware.stages import Stages
-from evenstep.gateware.timing import RESCALE_STAGES, is_pipelined, joiner_latency
+from evenstep.gateware.timing import is_pipelined, joiner_latency
 from evenstep.gateware.writeback import written_layout
-from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS, Geometry
+from evenstep.spec.geometry import RESULT_BITS, Geometry
 from evenstep.spec.join import KNEE_WORDS
 
 __all__ = ["Joiner", "join_layout"]
 
 _WORD = 32
 _SMALLEST = -(2 ** (RESULT_BITS - 1))
+# Registers of numbers in front of their window's result, where every step has one.
+_WINDOW_STAGES = 2
 
 
 def join_layout(geometry: Geometry) -> data.StructLayout:
@@ -82,7 +85,7 @@ class Joiner(wiring.Component):
     start : In(1)
         A layer begins. Only while nothing is in flight.
     read_address, read_enable : Out
-        Read port of the wide memory, for shortcuts; data one cycle later.
+        Read port of the wide memory, for shortcuts; data one cycle later, or behind the registers of this memory.
     read_data : In
         R numbers, row 0 low.
     write : Out(stream)
@@ -108,7 +111,9 @@ class Joiner(wiring.Component):
     def __init__(self, geometry: Geometry, *, channel_bits: int, init: Sequence[int] = ()) -> None:
         self.geometry = g = geometry
         self.latency = joiner_latency(g)
-        self._memory = WordMemory(width=KNEE_WORDS * _WORD, depth=g.knee_depth, init=init)
+        self._pipelined = is_pipelined(g)
+        self._memory = WordMemory(width=KNEE_WORDS * _WORD, depth=g.knee_depth, init=init, registered=self._pipelined)
+        host = self._memory.host
         result = data.StructLayout({"channel": channel_bits, "values": g.rows * RESULT_BITS, "last": 1})
         places = g.rows if g.neighbours else 1
         step = data.StructLayout({"first": 1, "last": 1, "final": 1, "inside": places})
@@ -126,7 +131,7 @@ class Joiner(wiring.Component):
                 "read_enable": Out(1),
                 "read_data": In(g.rows * g.wide_bits),
                 "write": Out(stream.Signature(written_layout(g.rows, bits=g.wide_bits, address_bits=address))),
-                "host": In(HostSignature(len(self._memory.host.address))),
+                "host": In(HostSignature(len(host.address), read_cycles=host.signature.read_cycles)),
             }
         )
 
@@ -142,13 +147,26 @@ class Joiner(wiring.Component):
         advance = ~held | leaving
         m.d.comb += [
             self.i.ready.eq(advance & ~self.scans),
-            self.step.ready.eq(advance),
             self.read_enable.eq(advance),
             knees.read_enable.eq(advance),
         ]
         wide = [self.read_data.word_select(r, g.wide_bits).as_signed() for r in range(g.rows)]
 
-        # What enters: a column, or a step. A step's channel ends with its window.
+        # What enters: a column, or a step with its numbers. A step's channel ends with its window.
+        layout = data.StructLayout({"step": self.step.payload.shape(), "numbers": len(self.read_data)})
+        scanned = stream.Signature(layout).create(path=("scanned",))
+        m.d.comb += [
+            scanned.valid.eq(self.step.valid),
+            scanned.payload.step.eq(self.step.payload),
+            scanned.payload.numbers.eq(self.read_data),
+            self.step.ready.eq(scanned.ready),
+        ]
+        if self._pipelined:
+            # The sequencer looks at a register, whatever lets results wait.
+            m.submodules.skid = skid = SkidBuffer(layout)
+            wiring.connect(m, scanned, skid.i)
+            scanned = skid.o
+        m.d.comb += scanned.ready.eq(advance)
         index = Signal(len(self.channel_base))
         entering = Signal()
         flags = Signal(
@@ -158,15 +176,18 @@ class Joiner(wiring.Component):
         )
         entered = Signal(g.rows * RESULT_BITS)
         with m.If(self.scans):
-            step = self.step.payload
+            step, numbers = scanned.payload.step, scanned.payload.numbers
             m.d.comb += [
-                entering.eq(self.step.valid),
+                entering.eq(scanned.valid),
                 flags.channel.eq(self.channel_base + index),
                 flags.last.eq(step.final & step.last),
                 flags.first.eq(step.first),
                 flags.emit.eq(step.last),
                 flags.inside.eq(step.inside),
-                *(entered.word_select(r, RESULT_BITS).eq(wide[r]) for r in range(g.rows)),
+                *(
+                    entered.word_select(r, RESULT_BITS).eq(numbers.word_select(r, g.wide_bits).as_signed())
+                    for r in range(g.rows)
+                ),
             ]
         with m.Else():
             m.d.comb += [
@@ -188,29 +209,13 @@ class Joiner(wiring.Component):
 
         stages = Stages(m, advance)
         hold = stages.hold
-        valid, tag = stages.carry(entering, flags.as_value(), self.latency - 1)
-        flags = data.View(flags.shape(), tag)
+        valid, tag = stages.carry(entering, flags.as_value(), self.latency - 1 - _WINDOW_STAGES * self._pipelined)
 
-        values = hold([entered.word_select(r, RESULT_BITS).as_signed() for r in range(g.rows)], "value")
+        values = [entered.word_select(r, RESULT_BITS).as_signed() for r in range(g.rows)]
         knees_read = [knees.read_data.word_select(n, _WORD) for n in range(KNEE_WORDS)]
-        compute = self._compute_in_stages if is_pipelined(g) else self._compute
-        totals = compute(m, values, wide, knees_read, hold)
-        with m.If(advance):
-            m.d.sync += [
-                held.eq(valid & flags.emit),
-                self.o.payload.channel.eq(flags.channel),
-                self.o.payload.last.eq(flags.last),
-            ]
-            with m.If(valid):
-                for r, total in enumerate(totals):
-                    result = self.o.payload.values.word_select(r, RESULT_BITS)
-                    so_far, own = Signal(signed(RESULT_BITS), name=f"so_far{r}"), Signal(signed(RESULT_BITS))
-                    m.d.comb += [
-                        so_far.eq(Mux(flags.first, Mux(settings.largest, _SMALLEST, 0), result.as_signed())),
-                        own.eq(Mux(flags.inside[r % len(flags.inside)], total, Mux(settings.largest, _SMALLEST, 0))),
-                    ]
-                    more = Mux(settings.largest, Mux(own > so_far, own, so_far), own + so_far)
-                    m.d.sync += result.eq(more)
+        compute = bend_and_add_in_stages if self._pipelined else bend_and_add
+        totals = compute(m, hold, settings, values, wide, knees_read)
+        self._take_together(m, stages, advance, held, totals, valid, data.View(flags.shape(), tag))
 
         # What leaves is kept on its way.
         place = Signal.like(self.write.payload.offset)
@@ -228,48 +233,43 @@ class Joiner(wiring.Component):
             m.d.sync += place.eq(settings.kept)
         return m
 
-    def _compute(self, m: Module, values: list[Value], wide: list[Value], words: list[Value], hold) -> list[Value]:
-        """What goes to windows; values, shortcuts and knees are behind the first stage."""
-        settings = self.settings
-        # 2: the line is chosen.
-        knee, *lines = words
-        above, below = Cat(lines[:3]), Cat(lines[3:])
-        bent = [Mux(settings.joins, shortcut, value) for shortcut, value in zip(wide, values, strict=True)]
-        chosen = hold([Mux(x >= knee.as_signed(), above, below) for x in bent], "line")
-        bent, values = hold(bent, "bent"), hold(values, "late_value")
-        # 3: multiplication. 4: bias and shift. 5: saturation.
-        factors = [Mux(settings.bends, line[:FACTOR_BITS].as_signed(), 1) for line in chosen]
-        biases = hold([Mux(settings.bends, line[_WORD:], 0) for line in chosen], "bias")
-        products = hold([x * factor for x, factor in zip(bent, factors, strict=True)], "product")
-        shift = Mux(settings.bends, settings.shift, 0)
-        moved = [product + bias.as_signed() for product, bias in zip(products, biases, strict=True)]
-        moved = hold([fit(total, 64) >> shift for total in moved], "moved")
-        limit = Mux(settings.bends, settings.bits, RESULT_BITS)
-        bent = hold(saturate(m, moved, limit, "clipped"), "clipped")
-        for stage in range(3):
-            values = hold(values, f"waiting{stage}_")
-        # 6: sum with the shortcut.
-        totals = [Mux(settings.joins, value, 0) + x for value, x in zip(values, bent, strict=True)]
-        limit = Mux(settings.joins, settings.sum_bits, RESULT_BITS)
-        return hold(saturate(m, totals, limit, "joined"), "total")
-
-    def _compute_in_stages(
-        self, m: Module, values: list[Value], wide: list[Value], words: list[Value], hold
-    ) -> list[Value]:
-        """The same, with a register behind the memories and each step: three choose the line, one adds the shortcut."""
-        settings = self.settings
-        scale = Scale(m, "bend", settings.bends, settings.bits, settings.shift)
-        joined = Scale(m, "join", settings.joins, settings.sum_bits)
-        values, wide, words = hold(values, "read_value"), hold(wide, "wide"), hold(words, "word")
-        bent = hold([Mux(settings.joins, shortcut, value) for shortcut, value in zip(wide, values, strict=True)], "x")
-        words = hold(words, "word_late")
-        is_above = hold([x >= words[0].as_signed() for x in bent], "is_above")
-        bent, lines = hold(bent, "compared"), hold(words[1:], "line")
-        chosen = [Mux(high, Cat(lines[:3]), Cat(lines[3:])) for high in is_above]
-        factors = hold([Mux(settings.bends, line[:FACTOR_BITS].as_signed(), 1) for line in chosen], "factor")
-        offsets = hold([Mux(settings.bends, line[_WORD:], 0) for line in chosen], "bias")
-        bent = rescale_in_stages(hold, hold(bent, "chosen"), factors, offsets, scale)
-        for stage in range(3 + RESCALE_STAGES):
-            values = hold(values, f"waiting{stage}_")
-        totals = [Mux(settings.joins, value, 0) + x for value, x in zip(values, bent, strict=True)]
-        return saturate_in_stages(hold, hold(totals, "sum"), joined, "joined")
+    def _take_together(
+        self,
+        m: Module,
+        stages: Stages,
+        advance: Value,
+        held: Signal,
+        totals: list[Value],
+        valid: Value,
+        flags: data.View,
+    ) -> None:
+        """Sums or largest numbers of windows, at the output; `held` where one is whole."""
+        settings, hold = self.settings, stages.hold
+        # Of a window, what is beyond the picture counts for nothing.
+        inside, nothing = flags.inside, Mux(settings.largest, Const(_SMALLEST, signed(RESULT_BITS)), 0)
+        totals = [Mux(inside[r % len(inside)], total, nothing) for r, total in enumerate(totals)]
+        results = [self.o.payload.values.word_select(r, RESULT_BITS).as_signed() for r in range(len(totals))]
+        moves: list[Value] = [Signal(name=f"moves{r}") for r in range(len(totals))]
+        if self._pipelined:
+            # A number is compared a cycle ahead with what may be the result then: the result now, and the number that
+            # takes its place if it moves.
+            ahead = hold(totals, "ahead")
+            totals = hold(ahead, "own")
+            over_result = hold([is_below(*pair) for pair in zip(results, ahead, strict=True)], "over_result")
+            over_own = hold([is_below(*pair) for pair in zip(totals, ahead, strict=True)], "over_own")
+            moved = hold(moves, "moved")
+            is_larger = [Mux(*three) for three in zip(moved, over_own, over_result, strict=True)]
+            valid, tag = stages.carry(valid, flags.as_value(), _WINDOW_STAGES, "window_")
+            flags = data.View(flags.shape(), tag)
+        else:
+            is_larger = [total > result for total, result in zip(totals, results, strict=True)]
+        with m.If(advance):
+            m.d.sync += [
+                held.eq(valid & flags.emit),
+                self.o.payload.channel.eq(flags.channel),
+                self.o.payload.last.eq(flags.last),
+            ]
+        for r, (total, result) in enumerate(zip(totals, results, strict=True)):
+            m.d.comb += moves[r].eq(valid & (flags.first | ~settings.largest | is_larger[r]))
+            with m.If(advance & moves[r]):
+                m.d.sync += result.as_unsigned().eq(total + Mux(flags.first | settings.largest, 0, result))

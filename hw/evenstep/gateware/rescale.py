@@ -36,7 +36,8 @@ class Scale:
     def __init__(self, m: Module, name: str, used: Value, bits: Value, shift: Value | None = None) -> None:
         self.shift = Signal(6, name=f"{name}_shift", reset_less=True)
         self.above = Signal(signed(_WIDE), name=f"{name}_above", reset_less=True)
-        m.d.sync += self.above.eq(bits_above(Mux(used, bits, RESULT_BITS)))
+        limit = Signal(len(bits), name=f"{name}_bits", reset_less=True)
+        m.d.sync += [limit.eq(Mux(used, bits, RESULT_BITS)), self.above.eq(bits_above(limit))]
         if shift is not None:
             m.d.sync += self.shift.eq(Mux(used, shift, 0))
 

@@ -126,10 +126,10 @@ def combiner_latency(geometry: Geometry) -> int:
 def joiner_latency(geometry: Geometry) -> int:
     """Cycles from a column, at the joiner's input, to its results.
 
-    Pipelined, rescaling has one cycle for the memories, a register behind them, and three stages in which its line is
-    chosen; behind it are a sum that is saturated, and the window.
+    Pipelined, rescaling has the memories in front, and three stages in which its line is chosen; behind it are a sum
+    that is saturated, and the window in three.
     """
-    return 1 + 4 + RESCALE_STAGES + 1 + SATURATE_STAGES + 1 if is_pipelined(geometry) else 7
+    return REGISTERED_READ + 3 + RESCALE_STAGES + 1 + SATURATE_STAGES + 3 if is_pipelined(geometry) else 7
 
 
 def threshold_latency(geometry: Geometry) -> int:

@@ -363,14 +363,15 @@ class _Walk:
         def pair(word: int) -> tuple[int, int]:
             return (word >> 12 & 0xFFF) + 1, (word & 0xFFF) + 1
 
-        steps, size = words[4], pair(words[2])
-        assert words[3] == size[0] * size[1]
+        steps, across = words[4], (words[2] & 0xFFF) + 1
+        lines, rest = divmod(words[3], across)
+        assert rest == 0
         return cls(
             words=(words[0] & 0xFFF) + 1,
             width=(words[0] >> 12 & 0xF) + 1,
             every=(words[0] >> 16 & 0xFFF) + 1,
             picture=pair(words[1]),
-            size=size,
+            size=(lines, across),
             corner=(-(words[2] >> 24), -(words[1] >> 24)),
             stride=(steps >> 5 & 0x1F, steps & 0x1F),
             dilation=(steps >> 15 & 0x1F, steps >> 10 & 0x1F),

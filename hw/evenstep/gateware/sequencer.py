@@ -222,23 +222,17 @@ class Sequencer(wiring.Component):
         weighted = ~self.layer.pool if g.convolution else Const(1, 1)
         if g.wide_depth:
             weighted &= ~self.layer.scan
-        last_position: Value = Const(1, 1)
+        positions_left, last_position = Signal(position_bits), Signal() if g.convolution else Const(1, 1)
         # A step waits with its operands at the memories' outputs until the array takes it. Where it is pipelined, steps
         # on their way to and through the memories wait with it, and nothing moves but what the array lets.
         go = self.step_ready if pipelined else ~self.step_valid | self.step_ready
+        hold = Stages(m, go).hold
         addresses: list[Value] = [Mux(current.blank, 0, current.act + step) if blanks else current.act + step]
         weight_address: Value = tile_weight + current.weight + step
         walker = WindowWalker(address_bits=act_bits, rows=self.places) if g.convolution else None
         if walker is not None:
             m.submodules.walker = walker
-            m.d.comb += [
-                walker.data.eq(fetched),
-                walker.write.eq(header.window),
-                walker.end_pass.eq(last_step),
-                walker.end_tile.eq(last_step & last_pass),
-                walker.end_position.eq(last_step & last_pass & last_tile),
-            ]
-            last_position = walker.last_position
+            m.d.comb += [walker.data.eq(fetched), walker.write.eq(header.window)]
             inside: Value = walker.inside
             offsets: list[Value] = [walker.offset] * self.places
             if g.neighbours:
@@ -247,12 +241,17 @@ class Sequencer(wiring.Component):
                 behind = (walker.offset + walker.round)[:act_bits]
                 # But for the last bank, which is never behind itself.
                 offsets[:-1] = [Mux(bank < walker.bank, behind, walker.offset) for bank in range(g.rows - 1)]
-            start, padding = current.act + walker.tile, walker.padding + current.padding
-            found = [start[:act_bits], padding[:act_bits], inside, current.blank, *offsets]
+            asked_for = [weight_address, current.act, current.padding, current.blank]
+            if pipelined:
+                # The walker is a step behind, so that it looks at registers alone.
+                asked_for = hold(asked_for, "asked_for")
+            weight_address, act, padding, blank = asked_for
+            found = [(act + walker.tile)[:act_bits], (walker.padding + padding)[:act_bits], inside, *offsets]
             if pipelined:
                 # Additions have a register in front of the choice, and the address of weights goes with them.
-                weight_address, *found = Stages(m, go).hold([weight_address, *found], "found")
-            start, padding, inside, blank, *offsets = found
+                found = hold(found, "found")
+                weight_address, blank = hold([weight_address, blank], "waiting")
+            start, padding, inside, *offsets = found
             # Beyond the picture, operands are those of padding; without any, those of word 0.
             addresses = [
                 Mux(blank, 0, Mux(within, (start + offset)[:act_bits], padding))
@@ -264,7 +263,8 @@ class Sequencer(wiring.Component):
         with m.If(self.step_valid & self.step_ready):
             m.d.sync += self.steps.eq(self.steps + 1)
         names = ["valid", "first", "last", "shift", "count", "final"]
-        names += ["inside"] * (walker is not None and g.wide_depth > 0) + ["bank"] * g.neighbours
+        walked = ["inside"] * (walker is not None and g.wide_depth > 0) + ["bank"] * g.neighbours
+        names += walked
         flags = [{name: getattr(self, f"step_{name}") for name in names}]
         for stage in range(1, operand_latency(g)):
             flags.insert(0, {name: Signal.like(flags[0][name], name=f"{name}_{stage}_before") for name in names})
@@ -278,9 +278,20 @@ class Sequencer(wiring.Component):
         if pipelined:
             # While it is idle, the host reads the same memories.
             m.d.comb += [self.read_enable.eq(go), self.program_enable.eq(1)]
-            if walker is not None:
+        if walker is not None:
+            ends_pass_here, ends_tile_here, last_here = last_step, last_step & last_pass, last_tile
+            if pipelined:
                 with m.If(go):
                     m.d.sync += operands
+                [ends_pass_here] = hold([last_step], "ended")
+                ends_tile_here, last_here = issued["last"], issued["final"]
+                m.d.comb += walker.step.eq(go & issued["valid"])
+                m.d.comb += [issued[name].eq(getattr(walker, name)) for name in walked]
+            m.d.comb += [
+                walker.end_pass.eq(ends_pass_here),
+                walker.end_tile.eq(ends_tile_here),
+                walker.end_position.eq(ends_tile_here & last_here),
+            ]
 
         with m.FSM():
             with m.State("Idle"):
@@ -350,6 +361,8 @@ class Sequencer(wiring.Component):
                     m.d.sync += [
                         undrained.eq(Mux(weighted, walker.positions, 0)),
                         unwritten.eq(walker.positions),
+                        positions_left.eq(walker.positions),
+                        last_position.eq(walker.positions == 1),
                     ]
                 m.next = "Run"
 
@@ -380,13 +393,13 @@ class Sequencer(wiring.Component):
                             m.d.sync += [*next_tile, tile_weight.eq(tile_weight + header.tile_stride)]
                             with m.If(last_tile):
                                 m.d.sync += [*first_tile, tile_weight.eq(weight_base)]
+                                if walker is not None:
+                                    m.d.sync += positions_left.eq(positions_left - 1)
+                                    m.d.sync += last_position.eq(positions_left == 2)
                                 with m.If(last_position):
                                     m.next = "Finish"
-                    if walker is not None:
-                        if g.wide_depth:
-                            m.d.sync += issued["inside"].eq(walker.inside)
-                        if g.neighbours:
-                            m.d.sync += issued["bank"].eq(walker.bank)
+                    if walker is not None and not pipelined:
+                        m.d.sync += [issued[name].eq(getattr(walker, name)) for name in walked]
                         m.d.comb += walker.step.eq(1)
 
             with m.State("Finish"):

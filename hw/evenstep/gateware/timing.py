@@ -56,10 +56,10 @@ def read_latency(geometry: Geometry) -> int:
 
 
 def operand_latency(geometry: Geometry) -> int:
-    """Cycles from where the sequencer decides on a step to its operands at the array; addresses in pictures are chosen
-    behind a register.
+    """Cycles from where the sequencer decides on a step to its operands at the array; the walker over pictures is one
+    behind, and addresses in these are chosen behind a register.
     """
-    return read_latency(geometry) + is_pipelined(geometry) * (1 + geometry.convolution)
+    return read_latency(geometry) + is_pipelined(geometry) * (1 + 2 * geometry.convolution)
 
 
 def operand_reach(geometry: Geometry) -> int:

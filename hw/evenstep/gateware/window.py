@@ -62,8 +62,6 @@ class WindowWalker(wiring.Component):
         Positions in a line - 1.
     positions : Out(24)
         Number of positions.
-    last_position : Out(1)
-        The position is the last.
     """
 
     data: Signal
@@ -81,7 +79,6 @@ class WindowWalker(wiring.Component):
     round: Signal
     last_column: Signal
     positions: Signal
-    last_position: Signal
 
     def __init__(self, *, address_bits: int, rows: int = 1):
         self.address_bits = check_int("Address bits", address_bits, 1, 20)
@@ -101,7 +98,6 @@ class WindowWalker(wiring.Component):
                 "inside": Out(self.rows),
                 **self._bank_ports(),
                 "positions": Out(24),
-                "last_position": Out(1),
             }
         )
 
@@ -125,7 +121,7 @@ class WindowWalker(wiring.Component):
         last_across, last_turn = setting(0, 12, 4, "last_across"), setting(0, 16, 12, "last_turn")
         width, height = setting(1, 0, _SIZE_BITS, "width"), setting(1, 12, _SIZE_BITS, "height")
         left, top = setting(1, 24, 8, "left"), setting(2, 24, 8, "top")
-        last_x, last_y = setting(2, 0, _SIZE_BITS, "last_x"), setting(2, 12, _SIZE_BITS, "last_y")
+        last_x = setting(2, 0, _SIZE_BITS, "last_x")
         count = setting(3, 0, 24, "count")
         stride_x, stride_y = setting(4, 0, 5, "stride_x"), setting(4, 5, 5, "stride_y")
         dilation_x, dilation_y = setting(4, 10, 5, "dilation_x"), setting(4, 15, 5, "dilation_y")
@@ -136,7 +132,7 @@ class WindowWalker(wiring.Component):
         # Loops, from the innermost; and for each the word, column or line where it goes on, so that nothing waits for
         # an addition. Offsets are those from the tile's first word.
         word, across, turn = _Loop(m, last_word), _Loop(m, last_across), _Loop(m, last_turn)
-        across_positions, down_positions = _Loop(m, last_x), _Loop(m, last_y)
+        positions = _Loop(m, last_x)  # of a line
         next_place, next_row = Signal(bits), Signal(bits)
         next_tile, next_position, next_line = Signal(bits), Signal(bits), Signal(bits)
         tile_padding, next_padding = Signal(bits), Signal(bits)
@@ -154,7 +150,6 @@ class WindowWalker(wiring.Component):
                     for row in range(self.rows)
                 )
             ),
-            self.last_position.eq(across_positions.ends & down_positions.ends),
         ]
 
         # Of several banks: those of the next two lines, the place of the later one, and how far it is from the next.
@@ -227,17 +222,17 @@ class WindowWalker(wiring.Component):
                     m.d.sync += [padding.eq(next_padding) for padding in (self.padding, tile_padding)]
                     m.d.sync += next_padding.eq(next_padding + tile_words)
             with m.If(self.end_position):
-                ends_line = across_positions.ends
-                m.d.sync += across_positions.go_on()
+                ends_line = positions.ends
+                m.d.sync += positions.go_on()
                 m.d.sync += begin_position(
                     Mux(ends_line, next_line, next_position), Mux(ends_line, first_column, next_column)
                 )
                 with m.If(ends_line):
-                    m.d.sync += [*across_positions.begin(), *down_positions.go_on()]
+                    m.d.sync += positions.begin()
                     m.d.sync += [next_line.eq(next_line + y_words), next_down.eq(next_down + lines_down)]
                     m.d.sync += [place.eq(next_down) for place in (line, position_line)]
         with m.If(self.start):
-            m.d.sync += [*across_positions.begin(), *down_positions.begin(), next_line.eq(y_words)]
+            m.d.sync += [*positions.begin(), next_line.eq(y_words)]
             m.d.sync += [place.eq(first_line) for place in (line, position_line)]
             m.d.sync += [next_down.eq(first_line + lines_down), *begin_window]
             m.d.sync += begin_position(Const(0, bits), first_column)

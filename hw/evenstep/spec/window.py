@@ -30,12 +30,12 @@ class Window:
     the banks' interleave.
 
     Ten words: bits 0-11 `words` - 1, 12-15 kernel width - 1, 16-27 `tile_every` - 1; input width - 1 (0-11), height - 1
-    (12-23) and left padding (24-31); output width - 1, height - 1 and top padding likewise; number of positions;
-    stride across (0-4) and down (5-9), dilation across (10-14) and down (15-19); words from place to place across, and
-    down; from position to position across, and down; bits 0-11 `tile_words`, 12-31 `padding_base`. The number of steps
-    of a pass says how many lines of places a window has. With banks, "down" takes the wrapping of lines over them
-    apart, and an eleventh word has it: bits 0-3 bank of the first row's first line, 4-7 that line's place within the
-    interleave, 8-11 and 12-15 what both grow by from place to place down, 16-20 the interleave.
+    (12-23) and left padding (24-31); output width - 1 and top padding likewise; number of positions; stride across
+    (0-4) and down (5-9), dilation across (10-14) and down (15-19); words from place to place across, and down; from
+    position to position across, and down; bits 0-11 `tile_words`, 12-31 `padding_base`. The number of steps of a pass
+    says how many lines of places a window has. With banks, "down" takes the wrapping of lines over them apart, and an
+    eleventh word has it: bits 0-3 bank of the first row's first line, 4-7 that line's place within the interleave, 8-11
+    and 12-15 what both grow by from place to place down, 16-20 the interleave.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ class Window:
         words = [
             self.words - 1 | self.kernel[1] - 1 << 12 | self.tile_every - 1 << 16,
             self.input_size[1] - 1 | self.input_size[0] - 1 << 12 | self.padding[1] << 24,
-            self.output_size[1] - 1 | self.lines - 1 << 12 | self.padding[0] << 24,
+            self.output_size[1] - 1 | self.padding[0] << 24,
             self.positions,
             across | down << 5 | self.dilation[1] << 10 | self.dilation[0] << 15,
             self.dilation[1] * self.pixel_words,

@@ -78,7 +78,8 @@ GEOMETRIES = {
         counter="ecp5", rows=4, neighbours=True, rescale=True, wide_depth=2**13, threshold_style="search"
     ),
     "vectors": _VECTORS,
-    "pipelined vectors": _VECTORS.replace(counter="ecp5"),
+    # Columns enough for those that nobody reads to wait for those that leave slowly.
+    "pipelined vectors": _VECTORS.replace(counter="ecp5", columns=40, lanes=3, rows=1),
     "piecewise": Geometry(
         columns=2, lanes=5, weight_bits=3, act_bits=4, output_bits=4, breakpoints=2, rescale=True, accumulator_bits=30
     ),

@@ -4,25 +4,22 @@ Both forms take the settings of `evenstep.gateware.join.join_layout`, a signed v
 the words of a channel's knee: the knee; multiplier, and low and high word of the bias from it on; the same below it.
 """
 
-from collections.abc import Callable
-
 from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import data
 
 from evenstep.gateware.fixed import fit, is_below, saturate
 from evenstep.gateware.rescale import Scale, rescale_in_stages, saturate_in_stages
+from evenstep.gateware.stages import Hold
 from evenstep.gateware.timing import REGISTERED_READ, RESCALE_STAGES
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS
 
 __all__ = ["bend_and_add", "bend_and_add_in_stages"]
 
-#: Registers of values, as `evenstep.gateware.stages.Stages.hold` makes them.
-_Hold = Callable[[list[Value], str], list[Value]]
 _WORD = 32
 
 
 def bend_and_add(
-    m: Module, hold: _Hold, settings: data.View, values: list[Value], wide: list[Value], words: list[Value]
+    m: Module, hold: Hold, settings: data.View, values: list[Value], wide: list[Value], words: list[Value]
 ) -> list[Value]:
     """Sums, behind six stages; shortcuts and knees are behind the first."""
     values = hold(values, "value")
@@ -50,7 +47,7 @@ def bend_and_add(
 
 
 def bend_and_add_in_stages(
-    m: Module, hold: _Hold, settings: data.View, values: list[Value], wide: list[Value], words: list[Value]
+    m: Module, hold: Hold, settings: data.View, values: list[Value], wide: list[Value], words: list[Value]
 ) -> list[Value]:
     """The same, with a register behind each step: three choose the line, one adds the shortcut. Shortcuts and knees are
     behind the registers of their memories.

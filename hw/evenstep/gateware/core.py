@@ -162,8 +162,7 @@ class Core(wiring.Component):
         if g.combines:
             finished = Combiner(g, channel_bits=drain.channel_bits, init=self.images[Region.CONSTANTS])
             m.submodules.combiner = ResetInserter(self.reset)(finished)
-            drained = self._add_skid(m, "combiner_skid", drain) if is_pipelined(g) else drain
-            wiring.connect(m, drained.o, finished.i)
+            wiring.connect(m, self._buffered(m, "combiner_skid", drain).o, finished.i)
             layer = sequencer.layer
             m.d.comb += [
                 drain.constant_base.eq(layer.constant_base),
@@ -177,15 +176,17 @@ class Core(wiring.Component):
         if g.wide_depth:
             joiner = Joiner(g, channel_bits=drain.channel_bits, init=self.images[Region.KNEES])
             m.submodules.joiner = ResetInserter(self.reset)(joiner)
-            if is_pipelined(g):
-                finished = self._add_skid(m, "joiner_skid", finished)
-            wiring.connect(m, finished.o, joiner.i)
+            wiring.connect(m, self._buffered(m, "joiner_skid", finished).o, joiner.i)
             regions[Region.KNEES] = joiner.host
             finished = joiner
         return finished, joiner
 
-    def _add_skid(self, m: Module, name: str, source: Any) -> SkidBuffer:
-        """A buffer behind a block's output: what is before it looks at a register, whatever makes results wait."""
+    def _buffered(self, m: Module, name: str, source: Any) -> Any:
+        """A block, or where the array is pipelined a buffer behind its output: what is before that looks at a register,
+        whatever makes results wait.
+        """
+        if not is_pipelined(self.geometry):
+            return source
         buffer = SkidBuffer(source.o.payload.shape())
         m.submodules[name] = ResetInserter(self.reset)(buffer)
         wiring.connect(m, source.o, buffer.i)
@@ -233,7 +234,7 @@ class Core(wiring.Component):
         m: Module,
         blocks: _Blocks,
         memories: Memories,
-        finished: Drain | Combiner | Joiner | SkidBuffer,
+        finished: Drain | Combiner | Joiner,
         joiner: Joiner | None,
     ) -> Value:
         """Drain, and behind it either results or thresholds; whether the last result of a position is written."""
@@ -242,8 +243,7 @@ class Core(wiring.Component):
         sequencer, array, drain, threshold = blocks.sequencer, blocks.array, blocks.drain, blocks.threshold
         layer = sequencer.layer
         wiring.connect(m, array.o, drain.i)
-        if registered:
-            finished = self._add_skid(m, "results_skid", finished)
+        finished = self._buffered(m, "results_skid", finished)
         value = finished.o.payload
         m.d.comb += [
             drain.start.eq(sequencer.layer_start),
@@ -282,10 +282,7 @@ class Core(wiring.Component):
         g = self.geometry
         sequencer, array, threshold, packer = blocks.sequencer, blocks.array, blocks.threshold, blocks.packer
         layer = sequencer.layer
-        if is_pipelined(g):
-            wiring.connect(m, self._add_skid(m, "skid", threshold).o, packer.i)
-        else:
-            wiring.connect(m, threshold.o, packer.i)
+        wiring.connect(m, self._buffered(m, "skid", threshold).o, packer.i)
         m.d.comb += packer.start.eq(sequencer.layer_start)
         m.d.comb += [packer.digits.eq(layer.digits), packer.stride.eq(layer.digit_stride)]
         words = stream.Signature(word_layout(g)).create()

@@ -12,7 +12,7 @@ from evenstep.gateware.fixed import is_below
 from evenstep.gateware.memory import HostInterface, HostSignature, WordMemory
 from evenstep.gateware.skid import SkidBuffer
 from evenstep.gateware.stages import Stages
-from evenstep.gateware.timing import is_pipelined, joiner_latency
+from evenstep.gateware.timing import WINDOW_STAGES, is_pipelined, joiner_latency
 from evenstep.gateware.writeback import written_layout
 from evenstep.spec.geometry import RESULT_BITS, Geometry
 from evenstep.spec.join import KNEE_WORDS
@@ -21,8 +21,6 @@ __all__ = ["Joiner", "join_layout"]
 
 _WORD = 32
 _SMALLEST = -(2 ** (RESULT_BITS - 1))
-# Registers of numbers in front of their window's result, where every step has one.
-_WINDOW_STAGES = 2
 
 
 def join_layout(geometry: Geometry) -> data.StructLayout:
@@ -209,7 +207,7 @@ class Joiner(wiring.Component):
 
         stages = Stages(m, advance)
         hold = stages.hold
-        valid, tag = stages.carry(entering, flags.as_value(), self.latency - 1 - _WINDOW_STAGES * self._pipelined)
+        valid, tag = stages.carry(entering, flags.as_value(), self.latency - 1 - WINDOW_STAGES * self._pipelined)
 
         values = [entered.word_select(r, RESULT_BITS).as_signed() for r in range(g.rows)]
         knees_read = [knees.read_data.word_select(n, _WORD) for n in range(KNEE_WORDS)]
@@ -259,7 +257,7 @@ class Joiner(wiring.Component):
             over_own = hold([is_below(*pair) for pair in zip(totals, ahead, strict=True)], "over_own")
             moved = hold(moves, "moved")
             is_larger = [Mux(*three) for three in zip(moved, over_own, over_result, strict=True)]
-            valid, tag = stages.carry(valid, flags.as_value(), _WINDOW_STAGES, "window_")
+            valid, tag = stages.carry(valid, flags.as_value(), WINDOW_STAGES, "window_")
             flags = data.View(flags.shape(), tag)
         else:
             is_larger = [total > result for total, result in zip(totals, results, strict=True)]

@@ -1,16 +1,13 @@
 """Rescaling in stages, for engines whose array has registers everywhere: one behind each step of the arithmetic."""
 
-from collections.abc import Callable
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from evenstep.gateware.fixed import bits_above, clip, fit, overflows
+from evenstep.gateware.stages import Hold
 from evenstep.spec.geometry import FACTOR_BITS, RESULT_BITS
 
 __all__ = ["Scale", "rescale_in_stages", "saturate_in_stages"]
 
-#: Registers of values, as `evenstep.gateware.stages.Stages.hold` makes them.
-_Hold = Callable[[list[Value], str], list[Value]]
 #: Bits of the lower half of a value: with a sign, what a multiplier takes.
 _HALF = FACTOR_BITS - 1
 _WIDE = 64
@@ -43,7 +40,7 @@ class Scale:
 
 
 def rescale_in_stages(
-    hold: _Hold, values: list[Value], factors: list[Value], offsets: list[Value], scale: Scale
+    hold: Hold, values: list[Value], factors: list[Value], offsets: list[Value], scale: Scale
 ) -> list[Value]:
     """``(value * factor + offset) >> shift``, saturated, behind `evenstep.gateware.timing.RESCALE_STAGES`.
 
@@ -63,7 +60,7 @@ def rescale_in_stages(
     return saturate_in_stages(hold, moved, scale, "clipped")
 
 
-def saturate_in_stages(hold: _Hold, values: list[Value], scale: Scale, name: str) -> list[Value]:
+def saturate_in_stages(hold: Hold, values: list[Value], scale: Scale, name: str) -> list[Value]:
     """Nearest numbers of the layer's width, behind `evenstep.gateware.timing.SATURATE_STAGES`."""
     flags = hold([Cat(overflows(value, scale.above)) for value in values], f"{name}_overflows")
     values = hold(values, f"{name}_whole")

@@ -1,8 +1,13 @@
 """Stages: registers of a pipeline whose stages all move at once."""
 
+from collections.abc import Callable
+
 from amaranth.hdl import Module, Signal, Value
 
-__all__ = ["Stages"]
+__all__ = ["Hold", "Stages"]
+
+#: Registers of values, as `Stages.hold` makes them.
+Hold = Callable[[list[Value], str], list[Value]]
 
 
 class Stages:

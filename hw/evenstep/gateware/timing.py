@@ -11,6 +11,7 @@ __all__ = [
     "RESCALE_STAGES",
     "SATURATE_STAGES",
     "SEARCH_STAGES",
+    "WINDOW_STAGES",
     "act_sum_landing",
     "array_latency",
     "combiner_latency",
@@ -39,6 +40,8 @@ RESCALE_STAGES = 5 + SATURATE_STAGES
 #: Cycles of a bit that is searched for among thresholds, where each step has a register: the memory, two registers
 #: behind it, the comparison.
 SEARCH_STAGES = 4
+#: Registers of wide numbers in front of their window's result, where every step has one.
+WINDOW_STAGES = 2
 
 
 def is_pipelined(geometry: Geometry) -> bool:
@@ -127,9 +130,11 @@ def joiner_latency(geometry: Geometry) -> int:
     """Cycles from a column, at the joiner's input, to its results.
 
     Pipelined, rescaling has the memories in front, and three stages in which its line is chosen; behind it are a sum
-    that is saturated, and the window in three.
+    that is saturated, and the window.
     """
-    return REGISTERED_READ + 3 + RESCALE_STAGES + 1 + SATURATE_STAGES + 3 if is_pipelined(geometry) else 7
+    if is_pipelined(geometry):
+        return REGISTERED_READ + 3 + RESCALE_STAGES + 1 + SATURATE_STAGES + WINDOW_STAGES + 1
+    return 7
 
 
 def threshold_latency(geometry: Geometry) -> int:

@@ -66,10 +66,8 @@ def build_engine(manifest_path: Path, *, trace: bool = False) -> Path:
         environment = {**os.environ, **verilator_environment()}
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if result.returncode:
-            lines = [line for line in result.stderr.splitlines() if line.startswith("%") or "rror" in line] or [
-                "no message"
-            ]
-            raise RuntimeError(f"Verilator cannot build {manifest.verilog}: {lines[0]}")
+            lines = [line for line in result.stderr.splitlines() if line.startswith("%") or "rror" in line]
+            raise RuntimeError(f"Verilator cannot build {manifest.verilog}: {lines[0] if lines else 'no message'}")
         os.replace(Path(folder) / "engine", program)
     return program
 

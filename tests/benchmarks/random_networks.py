@@ -77,6 +77,16 @@ GEOMETRIES = {
     "pipelined neighbours": _PICTURES.replace(
         counter="ecp5", rows=4, neighbours=True, rescale=True, wide_depth=2**13, threshold_style="search"
     ),
+    "recoded": _PICTURES.replace(
+        counter="ice40",
+        encoding="twos-complement",
+        max_weight_bits=4,
+        rescale=True,
+        threshold_style="serial",
+        max_passes=256,
+        weight_depth=2**6,
+        port_bits=32,
+    ),
     "vectors": _VECTORS,
     # Columns enough for those that nobody reads to wait for those that leave slowly.
     "pipelined vectors": _VECTORS.replace(counter="ecp5", columns=40, lanes=3, rows=1),

@@ -76,6 +76,8 @@ class _Engine:
                 # Outputs beyond those of the layer fill a word up: with nothing.
                 assert not any(one[channels:].any() for one in others[-1:] if len(parts) == 1)
                 results += [np.concatenate(one)[:channels].reshape(layer.shape) for one in (kept, others) if one]
+                if layer.results[-1].excess:
+                    results[-1] = (results[-1].T - layer.results[-1].excess).T
             for joined in layer.joined:
                 assert isinstance(joined.place, Placement)
                 results.append(self._read(joined.place).reshape(joined.shape))
@@ -244,13 +246,18 @@ class _Engine:
         mask = (1 << g.accumulator_bits) - 1
         sums, act_sum = np.zeros((g.lane.sums, g.columns), np.int64), 0
         first_word, last = weight_base, weight_base + max((w & 0xFFFFF) + (w >> 20) + 1 for _, w in passes)
-        weights = g.lane.counted(self.lanes[first_word:last])  # (sums, words, columns, lanes)
+        lanes = self.lanes[first_word:last]
+        weights = g.lane.counted(lanes)  # (sums, words, columns, lanes)
+        added = g.lane.added(lanes, g.act_bits).sum(axis=2)  # (words, columns)
         for first, second in passes:
             weight, steps = second & 0xFFFFF, (second >> 20) + 1
             if first >> 30 & 1:
                 sums, act_sum = sums << g.digit_step & mask, act_sum << g.digit_step & mask
             acts = self._operands(first, second, walk)
             sums = sums + np.einsum("swck,wk->sc", weights[:, weight : weight + steps], acts) & mask
+            if g.lane.recoded:
+                read = np.zeros(steps, np.int64) if first >> 29 & 1 else np.arange(steps)
+                sums[0] = sums[0] + added[weight + read].sum(axis=0) & mask
             if first >> 31:
                 act_sum = act_sum + int(acts.sum()) & mask
         return sums, act_sum

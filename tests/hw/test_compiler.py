@@ -11,6 +11,7 @@ from evenstep.compiler.layout import Layout, weight_words
 from evenstep.host import EngineClient
 from evenstep.spec import Dense, Encoding, Geometry, Network, Thresholds
 from evenstep_sim.virtual import AmaranthTransport
+from tests.hw.engine_model import run_images
 
 
 def random_network(
@@ -34,6 +35,7 @@ def random_network(
 
 
 GEOMETRY = Geometry(columns=3, lanes=5, threshold_depth=64, act_depth=128, weight_depth=256)
+_RECODED = {"counter": "ice40", "max_passes": 64}
 
 # Geometry changes, layer sizes, encoding, input bits, code bits: digits of activations and weights, tiles shorter than
 # their draining, partial words, one channel, one threshold, several rows, native widths from 1 to 8.
@@ -53,6 +55,13 @@ CASES = [
     ({"rows": 3}, [10, 9, 4], "odd-level:2", 8, 2),
     ({"weight_bits": 8, "act_bits": 8, "output_bits": 8, "threshold_style": "search"}, [6, 5, 4], "affine:8:100", 8, 8),
     ({"weight_bits": 4, "act_bits": 4, "output_bits": 4}, [9, 8, 7], "symmetric:4", 4, 4),
+    # Recoded weights: of all bits of the digits and of fewer, of an odd number, and with blank passes for a slow unit.
+    ({**_RECODED, "encoding": "odd-level"}, [17, 11, 6, 4], "odd-level:2", 8, 2),
+    ({**_RECODED, "encoding": "odd-level", "threshold_style": "serial", "lanes": 8}, [8, 11, 9], "odd-level:1", 2, 2),
+    ({**_RECODED, "encoding": "twos-complement", "max_weight_bits": 5}, [17, 11, 4], "twos-complement:5", 5, 2),
+    ({**_RECODED, "encoding": "symmetric", "weight_bits": 4, "act_bits": 3}, [9, 8, 7], "symmetric:3", 8, 2),
+    ({**_RECODED, "encoding": "odd-level", "weight_bits": 3, "rescale": True}, [9, 8, 7], "odd-level:3", 8, 2),
+    ({**_RECODED, "encoding": "symmetric", "max_weight_bits": 6}, [9, 8, 7], "symmetric:5", 4, 2),
 ]
 
 
@@ -72,6 +81,23 @@ def test_engine_equals_network_in_predicted_cycles(case) -> None:
             np.testing.assert_array_equal(boundary, expected, err_msg=f"{layer.name}, row {row}")
     assert status.cycles == program.cycles
     assert status.steps == sum(layer.cycles.steps for layer in program.layers)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("encoding", ["odd-level:2", "odd-level:3", "twos-complement:4", "symmetric:5"])
+def test_recoded_sums_fit_accumulators_of_the_width_that_is_needed(encoding: str, raw: bool) -> None:
+    """What is counted too much included, on inputs of nothing, of the largest, and random ones."""
+    weights = Encoding.parse(encoding)
+    geometry = GEOMETRY.replace(**_RECODED, encoding=weights.kind, max_weight_bits=weights.bits)
+    for seed in range(10):
+        network = random_network(seed, [23, 11, 4], encoding=weights, input_bits=3, code_bits=2, raw=raw)
+        bits = compile_network(network, geometry).needs["accumulator_bits"]
+        program = compile_network(network, geometry.replace(accumulator_bits=bits))
+        with pytest.raises(ValueError, match=rf"--accumulator-bits {bits}$"):
+            compile_network(network, geometry.replace(accumulator_bits=bits - 1))
+        for inputs in (np.zeros(23, int), np.full(23, 7), np.random.default_rng(seed).integers(0, 8, 23)):
+            for found, expected in zip(run_images(program, inputs), program.boundaries(inputs), strict=True):
+                np.testing.assert_array_equal(found, expected)
 
 
 def test_thresholded_last_layer_and_second_program() -> None:

@@ -9,10 +9,11 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenstep.gateware.count import create_counter
+from evenstep.gateware.count import Counter, create_counter
 from evenstep.gateware.counters.plans import create_adder_plan, create_alu_plan, create_chain_plan, create_lut6_plan
 from evenstep.gateware.dot import DotProduct
-from evenstep.spec import COUNTERS
+from evenstep.gateware.piecewise import create_lane_counter
+from evenstep.spec import COUNTERS, LaneFormat
 
 _SHAPES = [(1, 1, 1), (3, 1, 1), (4, 1, 1), (5, 1, 1), (2, 2, 2), (3, 2, 1), (3, 1, 2), (1, 4, 4), (1, 3, 5), (2, 1, 4)]
 
@@ -49,29 +50,50 @@ def _latencies() -> Iterator[tuple[str, int, int, int, int]]:
 def test_counter_equals_sum_of_products(
     strategy: str, lanes: int, weight_bits: int, act_bits: int, latency: int
 ) -> None:
-    """Every operand there is, one after the other, and the stated latency."""
     dut = create_counter(strategy, lanes=lanes, weight_bits=weight_bits, act_bits=act_bits, latency=latency)
-    acts = list(itertools.product(range(2**act_bits), repeat=lanes))
-    weights = list(itertools.product(range(2**weight_bits), repeat=lanes))
+    pairs, found = _count_all(dut)
+    assert found == [sum(a * w for a, w in zip(*pair, strict=True)) for pair in pairs]
+
+
+def _count_all(dut: Counter) -> tuple[list[tuple[tuple[int, ...], tuple[int, ...]]], list[int]]:
+    """Every pair of operands there is, one after the other, and the counts that come its latency later."""
+    acts = list(itertools.product(range(2**dut.act_bits), repeat=dut.lanes))
+    weights = list(itertools.product(range(2**dut.weight_bits), repeat=dut.lanes))
     pairs = list(itertools.product(acts, weights))
-    expected = [sum(a * w for a, w in zip(*pair, strict=True)) for pair in pairs]
     found: list[int] = []
 
     async def bench(ctx) -> None:
         ctx.set(dut.enable, 1)
-        for act, weight in [*pairs, *pairs[:1] * latency]:
-            ctx.set(dut.acts, _pack(act, act_bits))
-            ctx.set(dut.weights, _pack(weight, weight_bits))
+        for act, weight in [*pairs, *pairs[:1] * dut.latency]:
+            ctx.set(dut.acts, _pack(act, dut.act_bits))
+            ctx.set(dut.weights, _pack(weight, dut.weight_bits))
             found.append(ctx.get(dut.count))
-            if latency:
+            if dut.latency:
                 await ctx.tick()
 
     simulator = Simulator(dut)
-    if latency:
+    if dut.latency:
         simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    assert found[latency:] == expected
+    return pairs, found[dut.latency :]
+
+
+@pytest.mark.parametrize(
+    "lanes, weight_bits, act_bits, latency",
+    [(2, 2, 2, 0), (2, 2, 2, 2), (3, 2, 1, 1), (1, 4, 4, 2), (1, 3, 5, 1), (2, 3, 2, 2)],
+)
+def test_counter_equals_sum_of_recoded_products(lanes: int, weight_bits: int, act_bits: int, latency: int) -> None:
+    """Every operand there is, and what recoded weights add whatever the activations are."""
+    lane = LaneFormat(weight_bits, recoded=True)
+    dut = create_lane_counter(lane, lanes=lanes, act_bits=act_bits, latency=latency, strategy="ice40")
+    assert isinstance(dut, Counter)
+    codes = range(2**weight_bits)
+    counted, added = lane.counted(codes)[0].tolist(), lane.added(codes, act_bits).tolist()
+    pairs, found = _count_all(dut)
+    assert found == [
+        sum(a * counted[w] + added[w] for a, w in zip(acts, weights, strict=True)) for acts, weights in pairs
+    ]
 
 
 @pytest.mark.parametrize(

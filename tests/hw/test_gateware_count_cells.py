@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Signal, Value, signed
 
 from evenstep.gateware.count import create_counter
 from evenstep.gateware.counters.form import CellForm, FamilyCells
 from evenstep.gateware.element import ChainElement
+from evenstep.gateware.piecewise import create_lane_counter
 from evenstep.generate import emit_verilog
+from evenstep.spec import LaneFormat
 
 _SHAPES = [(1, 1, 1), (16, 1, 1), (9, 1, 2), (3, 3, 2)]
 #: Cells of each family, and Yosys's models of them.
@@ -25,11 +27,13 @@ _CELLS = {
 
 
 class _Sum(Elaboratable):
-    """`differs` is high where a counter of cells is not the sum of products plus `error`."""
+    """`differs` is high where a counter of cells is not the sum of products, as lanes count, plus `error`."""
 
-    def __init__(self, strategy: str, lanes: int, weight_bits: int, act_bits: int, error: int):
-        self.counter = create_counter(strategy, lanes=lanes, weight_bits=weight_bits, act_bits=act_bits)
+    def __init__(self, strategy: str, lanes: int, lane: LaneFormat, act_bits: int, error: int):
+        self.lane = lane
+        self.counter: Any = create_lane_counter(lane, lanes=lanes, act_bits=act_bits, latency=0, strategy=strategy)
         self.error = error
+        weight_bits = lane.weight_bits
         self.acts = Signal(lanes * act_bits)
         self.weights = Signal(lanes * weight_bits)
         self.differs = Signal()
@@ -41,10 +45,14 @@ class _Sum(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.submodules.counter = counter = self.counter
+        codes = range(2**counter.weight_bits)
+        tables = self.lane.counted(codes)[0], self.lane.added(codes, counter.act_bits)
         total: Value = Const(self.error, 1)
         for lane in range(counter.lanes):
             act = self.acts.word_select(lane, counter.act_bits)
-            total = total + act * self.weights.word_select(lane, counter.weight_bits)
+            code = self.weights.word_select(lane, counter.weight_bits)
+            counted, added = (Array(Const(int(each), signed(16)) for each in table)[code] for table in tables)
+            total = total + act * counted + added
         m.d.comb += [
             counter.acts.eq(self.acts),
             counter.weights.eq(self.weights),
@@ -128,7 +136,14 @@ def _prove(family: str, miter: Any, folder: Path, *, steps: int = 0) -> bool:
     [(family, *shape) for family in _CELLS for shape in _SHAPES if shape[0] > 1 or family in ("ecp5", "xilinx7")],
 )
 def test_cells_equal_sum_of_products(family: str, lanes: int, weight_bits: int, act_bits: int, tmp_path: Path) -> None:
-    assert _prove(family, _Sum(family, lanes, weight_bits, act_bits, error=0), tmp_path)
+    assert _prove(family, _Sum(family, lanes, LaneFormat(weight_bits), act_bits, error=0), tmp_path)
+
+
+@pytest.mark.parametrize("lanes, weight_bits, act_bits", [(2, 2, 2), (5, 2, 2), (4, 3, 3), (3, 4, 1)])
+def test_cells_equal_sum_of_recoded_products(lanes: int, weight_bits: int, act_bits: int, tmp_path: Path) -> None:
+    lane = LaneFormat(weight_bits, recoded=True)
+    assert _prove("ice40", _Sum("ice40", lanes, lane, act_bits, error=0), tmp_path)
+    assert not _prove("ice40", _Sum("ice40", lanes, lane, act_bits, error=1), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +158,7 @@ def test_element_of_cells_accumulates(
 
 @pytest.mark.parametrize("family", _CELLS)
 def test_wrong_sum_of_cells_is_refuted(family: str, tmp_path: Path) -> None:
-    assert not _prove(family, _Sum(family, 4, 2, 2, error=1), tmp_path)
+    assert not _prove(family, _Sum(family, 4, LaneFormat(2), 2, error=1), tmp_path)
 
 
 @pytest.mark.parametrize("family", _CELLS)

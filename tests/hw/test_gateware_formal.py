@@ -4,20 +4,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal, Value
 
 from evenstep.gateware.count import Counter, create_counter
-from evenstep.gateware.piecewise import PiecewiseCounter
+from evenstep.gateware.piecewise import PiecewiseCounter, create_lane_counter
 from evenstep.spec import COUNTERS, LaneFormat
 
 
 class Miter(Elaboratable):
     """`differs` is high where one of a counter's counts is not the sum of products, the last of them plus `error`.
 
-    What weights of format `lane` are multiplied as is looked up in tables of `LaneFormat.counted`. Codes of a region
-    that there is none of are let pass.
+    What weights of format `lane` are multiplied as is looked up in tables of `LaneFormat.counted`, and what they add
+    beside that in one of `LaneFormat.added`. Codes of a region that there is none of are let pass.
     """
 
     def __init__(self, counter: Counter | PiecewiseCounter, lane: LaneFormat, *, error: int):
@@ -38,7 +39,9 @@ class Miter(Elaboratable):
         for number, count in enumerate(counter.counts):
             total: Value = Const(self.error if number == len(counter.counts) - 1 else 0, 1)
             for act, code in zip(acts, codes, strict=True):
-                total = total + act * self._table(m, code, number)
+                total = total + act * self._table(m, code, self.lane.counted(self.codes)[number])
+                if not number:
+                    total = total + self._table(m, code, self.lane.added(self.codes, counter.act_bits))
             wrong.append(count != total)
         m.d.comb += [
             counter.acts.eq(self.acts),
@@ -47,11 +50,14 @@ class Miter(Elaboratable):
         ]
         return m
 
-    def _table(self, m: Module, code: Value, number: int) -> Signal:
-        integers = self.lane.counted(range((self.lane.breakpoints + 1) << self.lane.weight_bits))[number].tolist()
-        entry = Signal(range(min(integers), max(integers) + 1))
+    @property
+    def codes(self) -> range:
+        return range((self.lane.breakpoints + 1) << self.lane.weight_bits)
+
+    def _table(self, m: Module, code: Value, integers: np.ndarray) -> Signal:
+        entry = Signal(range(int(integers.min()), int(integers.max()) + 1))
         with m.Switch(code):
-            for value, integer in enumerate(integers):
+            for value, integer in enumerate(integers.tolist()):
                 with m.Case(value):
                     m.d.comb += entry.eq(integer)
         return entry
@@ -84,6 +90,13 @@ def test_counter_equals_sum_of_products(
 ) -> None:
     shape = {"lanes": lanes, "weight_bits": weight_bits, "act_bits": act_bits}
     assert prove(create_counter(strategy, **shape), LaneFormat(weight_bits), tmp_path)
+
+
+@pytest.mark.parametrize("lanes, weight_bits, act_bits", [(5, 2, 2), (2, 3, 3), (2, 4, 3)])
+def test_counter_equals_sum_of_recoded_products(lanes: int, weight_bits: int, act_bits: int, tmp_path: Path) -> None:
+    lane = LaneFormat(weight_bits, recoded=True)
+    counter = create_lane_counter(lane, lanes=lanes, act_bits=act_bits, latency=0, strategy="ice40")
+    assert prove(counter, lane, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from evenstep.gateware.counters.plans import create_adder_plan, create_alu_plan,
 from evenstep.gateware.counters.position import NONE_PENDING, Pending, PositionRules
 from evenstep.gateware.counters.reduction import FLIP_FLOP_COST, approximate_reduction, product_heights
 from evenstep.gateware.counters.store import PLANS, read_reductions
+from evenstep.spec import LaneFormat
 
 
 def _operands(plan: Plan) -> list[Operand]:
@@ -122,12 +123,20 @@ def test_adder_plan_stays_small(lanes: int, weight_bits: int, act_bits: int, cel
     assert create_adder_plan(lanes, weight_bits, act_bits).cells <= cells
 
 
+@pytest.mark.parametrize("lanes, weight_bits, act_bits, cells", [(16, 2, 2, 114), (32, 2, 2, 233), (16, 4, 4, 478)])
+def test_adder_plan_of_recoded_weights_stays_small(lanes: int, weight_bits: int, act_bits: int, cells: int) -> None:
+    assert create_adder_plan(lanes, weight_bits, act_bits, recoded=True).cells <= cells
+
+
+@pytest.mark.parametrize("recoded", [False, True])
 @pytest.mark.parametrize(
-    "lanes, weight_bits, act_bits", [(1, 1, 1), (3, 1, 1), (5, 3, 2), (4, 2, 5), (16, 2, 2), (9, 3, 3)]
+    "lanes, weight_bits, act_bits", [(1, 1, 1), (3, 1, 1), (5, 3, 2), (4, 2, 5), (16, 2, 2), (9, 3, 3), (5, 3, 1)]
 )
-def test_adder_plan_adds_what_its_bits_are(lanes: int, weight_bits: int, act_bits: int) -> None:
+def test_adder_plan_adds_what_its_bits_are(lanes: int, weight_bits: int, act_bits: int, recoded: bool) -> None:
     """Codes at random, and the largest: the sum of products; no sum is wider than its segment."""
-    adder = create_adder_plan(lanes, weight_bits, act_bits)
+    if recoded and weight_bits == 1:
+        return
+    adder = create_adder_plan(lanes, weight_bits, act_bits, recoded=recoded)
     _check_structure(adder.plan)
     rng = np.random.default_rng(1)
     for n in range(20):
@@ -140,11 +149,19 @@ def test_adder_plan_adds_what_its_bits_are(lanes: int, weight_bits: int, act_bit
                 [int(codes[lane]) >> place & 1 for lane, place in at]
                 for codes, at in ((acts, acts_of), (weights, weights_of))
             )
-            if kind.startswith("bit"):
+            if kind.startswith("digit"):
+                digit, width = [0, -1, 2, 1][w[0] + 2 * w[1]], len(a)
+                value = digit * sum(bit << place for place, bit in enumerate(a)) + (digit < 0) * 2**width
+                bits.append(value >> int(kind[-1]) & 1)
+            elif kind.startswith("bit"):
                 bits.append((a[0] + 2 * a[1]) * (w[0] + 2 * w[1]) >> int(kind[-1]) & 1)
             else:
                 bits.append(sum(x & y for x, y in zip(a, w, strict=True)) >> (kind == "both") & 1)
-        assert adder.plan.evaluate(bits) == acts @ weights
+        expected = acts @ weights
+        if recoded:
+            lane = LaneFormat(weight_bits, recoded=True)
+            expected = lane.counted(weights)[0] @ acts + lane.added(weights, act_bits).sum()
+        assert adder.plan.evaluate(bits) == expected
 
 
 @pytest.mark.parametrize(

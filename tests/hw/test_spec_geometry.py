@@ -173,6 +173,26 @@ def test_widths_with_constants(changes: dict, numbers: tuple) -> None:
     }
 
 
+def test_only_weights_that_gain_by_it_are_recoded() -> None:
+    recoded = Geometry(counter="ice40", encoding="odd-level", weight_bits=3)
+    assert recoded.lane.recoded
+    assert recoded.replace(encoding="symmetric").lane.recoded
+    assert recoded.replace(encoding="twos-complement", rescale=True).lane.recoded
+    # Zero points: 7 less twice a digit's 1; of two lanes' codes 63 less twice 1 + 8.
+    assert (recoded.zero_bits, recoded.replace(max_weight_bits=4).zero_bits) == (3, 6)
+    for changes in (
+        {"counter": "portable"},
+        {"counter": "ecp5"},
+        {"encoding": "any"},
+        {"encoding": "affine"},
+        {"encoding": "unsigned"},
+        {"weight_bits": 1},
+        {"act_bits": 1},
+        {"convolution": True, "rescale": True, "wide_depth": 16},
+    ):
+        assert not recoded.replace(**changes).lane.recoded
+
+
 def test_memory_bits() -> None:
     geometry = Geometry(rows=2, columns=4, lanes=8, weight_bits=3, act_bits=2, output_bits=3, accumulator_bits=20)
     bits = geometry.memory_bits

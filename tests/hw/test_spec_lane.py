@@ -112,6 +112,40 @@ def test_counted_integers_need_their_bits(lane: LaneFormat) -> None:
         assert set(sign) == {-1, 0, 1}
 
 
+@pytest.mark.parametrize("act_bits", range(1, 9))
+@pytest.mark.parametrize("weight_bits", range(2, 9))
+def test_recoded_digits_times_activations_are_never_negative(weight_bits: int, act_bits: int) -> None:
+    """All codes by all activations, digit by digit, as a counter multiplies them: a sum of numbers of 0 to 6."""
+    lane = LaneFormat(weight_bits, recoded=True)
+    codes, acts = np.arange(2**weight_bits)[:, None], np.arange(2**act_bits)
+    lanes = lane.plain(codes)
+    total = np.zeros((len(codes), len(acts)), np.int64)
+    for place in range(0, weight_bits - 1, 2):
+        digit = np.array([0, -1, 2, 1])[lanes >> place & 3]
+        for start in range(0, act_bits, 2):
+            width = min(2, act_bits - start)
+            product = digit * (acts >> start & 3) + np.where(digit < 0, 2**width, 0)
+            assert product.min() >= 0
+            assert product.max() == 2 * (2**width - 1)
+            total += product << place + start
+    if weight_bits % 2:
+        total += (codes >> weight_bits - 1) * acts << weight_bits - 1
+    np.testing.assert_array_equal(lane.counted(lanes)[0] * acts + lane.added(lanes, act_bits), total)
+    np.testing.assert_array_equal(lane.counted(lanes)[0], codes + lane.plain_offset)
+    assert lane.plain_offset == -((1 << weight_bits // 2 * 2) - 1) // 3
+    # What is left of a word's lanes is 0, and counts nothing.
+    assert (lane.counted(0)[0], lane.added(0, act_bits)) == (0, 0)
+
+
+@pytest.mark.parametrize("lane", [*SUMS, *DECODED, *PLAIN], ids=name)
+def test_only_recoded_lanes_add_anything(lane: LaneFormat) -> None:
+    lanes = all_lanes(lane)
+    assert not lane.added(lanes, 2).any()
+    assert not lane.negative(lanes).any()
+    codes = np.arange(2**lane.weight_bits)
+    np.testing.assert_array_equal(lane.plain(codes), codes)
+
+
 @pytest.mark.parametrize("lane", DECODED, ids=name)
 def test_levels_are_all_values_once(lane: LaneFormat) -> None:
     values, lanes = lane.levels
@@ -194,6 +228,21 @@ def test_lanes_by_hand() -> None:
             r"^Region of a lane must be from 0 to 2, not 3$",
         ),
         (lambda: LaneFormat(3).counted(8), ValueError, r"^Region of a lane must be from 0 to 0, not 1$"),
+        (
+            lambda: LaneFormat(3, recoded=True).counted(8),
+            ValueError,
+            r"^Region of a lane must be from 0 to 0, not 1$",
+        ),
+        (
+            lambda: LaneFormat(3, 1, recoded=True),
+            ValueError,
+            r"^Breakpoints of recoded weights must be 0, not 1$",
+        ),
+        (
+            lambda: LaneFormat(1, recoded=True),
+            ValueError,
+            r"^Weight bits must be at least 2 for recoded weights, not 1: a digit has two$",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(make: Any, error: type[Exception], message: str) -> None:

@@ -151,6 +151,17 @@ _CONVOLUTION_ENGINES = [
 # Counters of other kinds than the portable one.
 _COUNTERS = [
     ("dot", {"counter": "ice40", "lanes": 9, "act_bits": 3, "encoding": "odd-level"}),
+    *[
+        (block, {"counter": "ice40", "encoding": "odd-level", "lanes": lanes, "weight_bits": bits, "act_bits": 3})
+        for block in ("element", "array")
+        for lanes, bits in ((5, 2), (3, 5))
+    ],
+    ("drain", {"counter": "ice40", "encoding": "symmetric", "weight_bits": 3, "max_weight_bits": 5}),
+    (
+        "engine",
+        {"counter": "ice40", "encoding": "odd-level", "columns": 3, "lanes": 6, "max_weight_bits": 3, "rescale": True}
+        | {"threshold_style": "serial", "max_passes": 64, **_TINY},
+    ),
     ("element", {"counter": "xilinx7", "lanes": 7, "max_weight_bits": 4, "accumulator_bits": 6}),
     ("array", {"counter": "ecp5", "rows": 2, "columns": 2, "lanes": 5, "weight_bits": 3, "max_weight_bits": 5}),
     *[

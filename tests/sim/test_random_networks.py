@@ -15,7 +15,9 @@ from tests.benchmarks.random_networks import Case, run_geometry
 KEPT: list[tuple[str, Case]] = []
 
 
-@pytest.mark.parametrize("name", ["narrow neighbours", "streams", "pipelined", "vectors", "pipelined vectors"])
+@pytest.mark.parametrize(
+    "name", ["narrow neighbours", "streams", "pipelined", "recoded", "vectors", "pipelined vectors"]
+)
 def test_random_networks(name: str, tmp_path: Path) -> None:
     kept = [case for engine, case in KEPT if engine == name]
     tally, failures = run_geometry(name, [*kept, *(Case(seed) for seed in range(120))], tmp_path)

@@ -1,12 +1,14 @@
 """Checks that an engine is large enough; messages name what is too small, by how much, and what would mend it."""
 
+import numpy as np
+
 from evenstep.compiler.operations import Operation
 from evenstep.compiler.weights import LaneWeights
 from evenstep.spec.conv import Conv
 from evenstep.spec.geometry import MAX_ACCUMULATOR_BITS, Geometry
 from evenstep.spec.layer import Dense
 
-__all__ = ["check_codes", "check_fit", "check_sums"]
+__all__ = ["check_codes", "check_fit", "check_passes", "check_sums"]
 
 # What messages call the memory of a depth, and what it counts.
 _MEMORIES = {
@@ -42,12 +44,25 @@ def check_codes(operation: Operation, g: Geometry) -> None:
         )
 
 
-def check_sums(layer: Dense | Conv, weights: LaneWeights, g: Geometry) -> int:
-    """The largest number that an accumulator must hold; refuse what those of the engine cannot."""
+def check_passes(name: str, passes: int, g: Geometry) -> None:
+    """Refuse more passes of a layer over its inputs than the engine takes."""
+    if passes > g.max_passes:
+        raise ValueError(
+            f"{name} needs {passes} passes, more than the engine's {g.max_passes}: "
+            f"generate it with --max-passes {passes}"
+        )
+
+
+def check_sums(layer: Dense | Conv, weights: LaneWeights, added: np.ndarray, g: Geometry) -> int:
+    """The largest number that an accumulator must hold; refuse what those of the engine cannot.
+
+    `added` is what `evenstep.compiler.weights.added_sums` says of each output.
+    """
     low, high = layer.sum_ranges()
     # Thresholds reach one above the largest sum, so that an unreachable one can be told apart.
-    result = max(int(high.max()) + 2, -int(low.min()))
-    largest = weights.largest if weights.factors is not None else max(weights.largest, result)
+    result = max(int((high + weights.scale * added).max()) + 2, -int(low.min()))
+    largest = weights.largest + int(added.max())
+    largest = largest if weights.factors is not None else max(largest, result)
     if largest >= 2**MAX_ACCUMULATOR_BITS:
         raise ValueError(
             f"{layer.name} has sums up to {largest}, too wide for any engine's accumulators, which have at most "

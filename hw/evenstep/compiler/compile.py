@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from evenstep.compiler.arrange import Arrangement, arrange_weights, pool_window, scan_window
-from evenstep.compiler.checks import check_codes, check_fit, check_sums
+from evenstep.compiler.checks import check_codes, check_fit, check_passes, check_sums
 from evenstep.compiler.concat import Copy, Shared
 from evenstep.compiler.constants import constant_words, knee_words
 from evenstep.compiler.cycles import leaving_steps
@@ -20,7 +20,7 @@ from evenstep.compiler.places import code_layouts, count_outputs, place_codes, p
 from evenstep.compiler.program import CompiledLayer, Placement, Program, Result, WidePlacement
 from evenstep.compiler.stream import MEMORY_LATENCY, Part, keep_weights, least_weight_depth, stream_weights
 from evenstep.compiler.thresholds import threshold_words
-from evenstep.compiler.weights import lane_weights
+from evenstep.compiler.weights import added_sums, lane_weights
 from evenstep.gateware.timing import threshold_interval
 from evenstep.link.protocol import Region
 from evenstep.spec.conv import Conv
@@ -186,7 +186,11 @@ class _Compiler:
     ) -> None:
         g = self._geometry
         own = lane_weights(arrangement.flat, g, live=arrangement.live)
-        largest = check_sums(layer, own, g)
+        passes = self._passes(operation, own.digits, source, arrangement)
+        added = added_sums(own, passes, g)
+        excess = own.scale * added
+        largest = check_sums(layer, own, added, g)
+        check_passes(layer.name, len(passes), g)
         self._accumulator_bits = max(self._accumulator_bits, largest.bit_length())
         window = replace(arrangement.window, padding_base=self._padding.base(operation.name))
         steps = arrangement.steps
@@ -198,7 +202,7 @@ class _Compiler:
             tiles=-(-outputs // g.columns),
             weight_base=0,
             tile_stride=own.digits * steps,
-            passes=self._passes(operation, own.digits, source, arrangement),
+            passes=passes,
             combined=own.factors is not None,
             rescale=(operation.rescale.shift, operation.rescale.bits) if operation.rescale else None,
             constant_base=len(self._constants),
@@ -208,11 +212,13 @@ class _Compiler:
         surplus = outputs - layer.outputs
         lanes = np.pad(own.lanes, ((0, 0), (0, surplus), (0, 0)), mode="edge")
         words = weight_words(lanes, columns=g.columns, lanes=g.lanes, lane_bits=g.lane.bits)
-        constants = constant_words(arrangement.flat, own, operation.rescale, g)
+        constants = constant_words(arrangement.flat, own, operation.rescale, g, excess)
         self._constants += constants + constants[-1:] * surplus
-        self._add_constants(operation, outputs)
+        if operation.rescale is not None:
+            excess = np.zeros_like(excess)  # the biases have taken it
+        self._add_constants(operation, outputs, excess)
         macs = layer.macs(self._types[operation.source].shape) * g.batch * own.digits * source.layout.digits
-        self._append(operation, descriptor, words, macs=macs)
+        self._append(operation, descriptor, words, macs=macs, excess=excess)
 
     def _written_to(self, operation: Operation, outputs: int) -> dict[str, Any]:
         """What a descriptor says of an operation's outputs."""
@@ -250,13 +256,18 @@ class _Compiler:
             join = replace(join, knee_base=len(self._knees), shift=bend.shift, bits=bend.bits)
         return replace(join, largest=isinstance(operation.layer, Scan) and isinstance(operation.layer.pool, MaxPool))
 
-    def _add_constants(self, operation: Operation, outputs: int) -> None:
-        """Knees, and either thresholds or places of results, of an operation's outputs."""
+    def _add_constants(self, operation: Operation, outputs: int, excess: np.ndarray | None = None) -> None:
+        """Knees, and either thresholds or places of results, of an operation's outputs.
+
+        Values are by `excess` of each channel more than they should be, int64 (channels,); None: nowhere.
+        """
         if operation.bend is not None:
             knees = knee_words(operation.bend, self._types[operation.bend_source])
             self._knees += knees + knees[-1:] * (outputs - len(knees))
         if operation.thresholds is not None:
-            self._thresholds += threshold_words(operation, outputs, self._geometry)
+            if excess is None:
+                excess = np.zeros(operation.thresholds.channels, np.int64)
+            self._thresholds += threshold_words(operation, outputs, self._geometry, excess)
             self._channels += outputs
         elif operation.kept is None:
             self._results += outputs
@@ -298,11 +309,6 @@ class _Compiler:
         missing = leaving_steps(g, interval, joins=g.wide_depth > 0) - sum(one.steps for one in passes)
         if missing > 0:
             passes.append(PassDescriptor(0, 0, missing, shift=False, count=False, blank=True))
-        if len(passes) > g.max_passes:
-            raise ValueError(
-                f"{operation.layer.name} needs {len(passes)} passes, more than the engine's {g.max_passes}: "
-                f"generate it with --max-passes {len(passes)}"
-            )
         return tuple(passes)
 
     def _append(
@@ -313,13 +319,18 @@ class _Compiler:
         *,
         macs: int = 0,
         ended: bool = True,
+        excess: np.ndarray | None = None,
     ) -> None:
         places: dict[str, Placement | WidePlacement | int] = {}
         if operation.kept is not None:
             places[operation.kept] = self._wide[operation.kept]
         if operation.name != operation.kept:
             places[operation.name] = self._places.get(operation.name, descriptor.channel_base)
-        writes = tuple(Result(name, self._types[name].shape, place) for name, place in places.items())
+        more = () if excess is None or not excess.any() else tuple(excess.tolist())
+        writes = tuple(
+            Result(name, self._types[name].shape, place, excess=more if isinstance(place, int) else ())
+            for name, place in places.items()
+        )
         # Numbers that stand for codes of the network, and copies, are nothing to be read.
         results = tuple(one for one in writes if one.name in self._own)
         joined = []

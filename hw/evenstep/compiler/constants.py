@@ -11,8 +11,12 @@ from evenstep.spec.wide import Line, Rescale
 __all__ = ["constant_words", "knee_words"]
 
 
-def constant_words(layer: Dense, weights: LaneWeights, rescale: Rescale | None, geometry: Geometry) -> list[int]:
+def constant_words(
+    layer: Dense, weights: LaneWeights, rescale: Rescale | None, geometry: Geometry, excess: np.ndarray
+) -> list[int]:
     """A word of constants for each output, or none where the layer needs none.
+
+    What is rescaled is by `excess` of each output, int64 (outputs,), more than the sums of `layer`.
 
     From the low bits up: a factor of 32 bits for each sum, if the engine combines; multiplier (32) and bias (64) if it
     rescales. Half a step is added to biases, so that what is left of rounding half up is to drop bits.
@@ -35,7 +39,7 @@ def constant_words(layer: Dense, weights: LaneWeights, rescale: Rescale | None, 
                 f"{rescale.name} rescales the sums of {layer.name}, which this engine cannot: "
                 "generate it with --rescale"
             )
-        words[:, -3:] = _line_words(rescale, rescale.line)
+        words[:, -3:] = _line_words(rescale, rescale.line, excess)
     return _joined(words)
 
 
@@ -52,10 +56,10 @@ def knee_words(bend: Rescale, source: TensorType) -> list[int]:
     return _joined(np.concatenate([knee[:, None].astype(object), above, below], axis=1))
 
 
-def _line_words(rescale: Rescale, line: Line) -> np.ndarray:
+def _line_words(rescale: Rescale, line: Line, excess: np.ndarray | int = 0) -> np.ndarray:
     """Multiplier, and low and high word of the bias, of each channel; half a step is in the bias."""
     _check_width(rescale.name, "multiplier", line.multiplier)
-    bias = (line.bias + ((1 << rescale.shift) >> 1)).astype(object)
+    bias = (line.bias - line.multiplier * excess + ((1 << rescale.shift) >> 1)).astype(object)
     return np.stack([line.multiplier.astype(object), bias, bias >> 32], axis=1)
 
 

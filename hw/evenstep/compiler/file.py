@@ -10,7 +10,7 @@ from evenstep.link.protocol import Region
 
 __all__ = ["describe_program", "write_program"]
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 def describe_program(program: Program) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def describe_program(program: Program) -> dict[str, Any]:
         Where codes lie in a bank: first host word, shape, digits, words of a pixel, words from a pixel to the next,
         and channels of each run of a pixel, which begins with a word of its own (see `compiler.layout.Layout`).
         Wide numbers that are kept lie in a bank of theirs, ``wide`` and up, with ``stride`` from a pixel to the next;
-        what is neither is in the results, ``result`` and up. Of each layer also the cycles that it takes.
+        what is neither is in the results, ``result`` and up, each by ``excess`` of its channel more than it is, if that
+        is there. Of each layer also the cycles that it takes.
     ``cycles``, ``least_cycles``
         Of a whole run, exactly; and where weights stream, of one that never waits for them.
     ``external``
@@ -45,6 +46,7 @@ def describe_program(program: Program) -> dict[str, Any]:
                 "shape": list(result.shape),
                 **_describe(program, result.place),
                 "overwritten": result.overwritten,
+                **({"excess": list(result.excess)} if result.excess else {}),
             }
             for result in (*layer.results, *layer.joined)
         ]

@@ -116,12 +116,15 @@ class Result:
         Where they lie: as codes; as wide numbers; in the result memory, from that word on.
     overwritten : bool
         They are gone when the run ends, as a later layer reuses their place.
+    excess : tuple of int
+        By how much those of each channel are more in the result memory; empty: nowhere.
     """
 
     name: str
     shape: tuple[int, ...]
     place: Placement | WidePlacement | int
     overwritten: bool = False
+    excess: tuple[int, ...] = ()
 
     def meets(self, other: "Result") -> bool:
         """Whether the two share a place."""

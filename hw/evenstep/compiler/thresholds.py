@@ -1,5 +1,7 @@
 """Host words of an operation's thresholds, as an engine's threshold unit takes them."""
 
+import numpy as np
+
 from evenstep.compiler.operations import Operation
 from evenstep.spec.conv import Conv
 from evenstep.spec.geometry import THRESHOLD_STYLES, Geometry
@@ -10,8 +12,10 @@ from evenstep.spec.thresholds import Thresholds
 __all__ = ["channel_words", "threshold_words"]
 
 
-def threshold_words(operation: Operation, outputs: int, geometry: Geometry) -> list[int]:
+def threshold_words(operation: Operation, outputs: int, geometry: Geometry, excess: np.ndarray) -> list[int]:
     """Words of all channels; `outputs` with those behind them that nobody reads, which give 0.
+
+    The values that are compared are by `excess` of each channel, int64 (channels,), more than those of the operation.
 
     Raises
     ------
@@ -21,8 +25,10 @@ def threshold_words(operation: Operation, outputs: int, geometry: Geometry) -> l
     g, thresholds = geometry, operation.thresholds
     assert thresholds is not None
     words: list[int] = []
+    thresholds = Thresholds(thresholds.values + excess[:, None], thresholds.flips)
     for channel, (low, high) in enumerate(_limits(operation, thresholds.channels)):
-        found = channel_words(thresholds, channel, low=low, high=high, geometry=g)
+        more = int(excess[channel])
+        found = channel_words(thresholds, channel, low=low + more, high=high + more, geometry=g)
         if found is None:
             raise ValueError(
                 f"{operation.name} has thresholds in channel {channel} that no multiplier gives, as they are uneven or "

@@ -1,5 +1,6 @@
 """Weights of a layer as the lanes of an array: codes, zero point, and the factors of its sums."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,9 @@ from evenstep.spec.encoding import Encoding, signed_bits
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.layer import Dense
 from evenstep.spec.piecewise import PiecewiseEncoding
+from evenstep.spec.program import PassDescriptor
 
-__all__ = ["LaneWeights", "lane_weights"]
+__all__ = ["LaneWeights", "added_sums", "lane_weights"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class LaneWeights:
     factors : array of int64, shape (outputs, sums), or None
         What the sums are multiplied with; None where the first one is the result.
     largest : int
-        Largest number that a sum, or the activation sum, can reach; twice that of a signed one.
+        Largest number that a sum, or the activation sum, can reach; twice that of a signed one. Without what lanes
+        add whatever the activations are, see `added_sums`.
     """
 
     lanes: np.ndarray
@@ -36,6 +39,11 @@ class LaneWeights:
     zero: int
     factors: np.ndarray | None
     largest: int
+
+    @property
+    def scale(self) -> int:
+        """What the first sum is multiplied with."""
+        return 2 if self.doubled else 1
 
     @property
     def digits(self) -> int:
@@ -70,10 +78,13 @@ def _plain(layer: Dense, encoding: Encoding, codes: np.ndarray, g: Geometry, liv
             f"{layer.name} has {encoding.bits}-bit weights, wider than the engine's {g.max_weight_bits}: "
             f"generate it with --max-weight-bits {encoding.bits}"
         )
-    lanes = split_digits(codes, digit_count(encoding.bits, g.weight_bits), g.weight_bits)
-    added = sum(g.lane.plain_offset << digit * g.weight_bits for digit in range(len(lanes)))
-    zero = encoding.zero + encoding.scale * added
-    return LaneWeights(lanes, encoding.scale == 2, zero, None, _largest(layer, (codes + added)[None], live))
+    digits = digit_count(encoding.bits, g.weight_bits)
+    added = sum(g.lane.plain_offset << digit * g.weight_bits for digit in range(digits))
+    middle = (1 << g.placed_bits(encoding.bits) - 1) - (1 << encoding.bits - 1)
+    codes, zero = codes + middle, encoding.zero + encoding.scale * (middle + added)
+    lanes = g.lane.plain(split_digits(codes, digits, g.weight_bits))
+    positive = codes + added + sum(g.lane.negative(lane) << n * g.weight_bits for n, lane in enumerate(lanes))
+    return LaneWeights(lanes, encoding.scale == 2, zero, None, _largest(layer, positive[None], live))
 
 
 def _piecewise(layer: Dense, encoding: PiecewiseEncoding, g: Geometry, live: int) -> LaneWeights:
@@ -113,6 +124,23 @@ def _piecewise(layer: Dense, encoding: PiecewiseEncoding, g: Geometry, live: int
         )
     plain = Encoding("symmetric", bits)
     return _plain(layer, plain, plain.encode(values), g, live)
+
+
+def added_sums(weights: LaneWeights, passes: Sequence[PassDescriptor], geometry: Geometry) -> np.ndarray:
+    """What the array adds to the sum of each output whatever the activations are, int64 (outputs,).
+
+    A tile's `passes` say how often each of its words is read; a pass that is blank reads its first one in every step.
+    """
+    g, lanes = geometry, weights.lanes
+    # (digits, outputs, inputs) -> (outputs, words)
+    words = g.lane.added(lanes, g.act_bits).reshape(*lanes.shape[:2], -1, g.lanes).sum(axis=3)
+    words = words.transpose(1, 0, 2).reshape(lanes.shape[1], -1)
+    total = np.zeros(lanes.shape[1], np.int64)
+    for one in passes:
+        total <<= g.digit_step if one.shift else 0
+        end = one.weight_offset + (1 if one.blank else one.steps)
+        total += words[:, one.weight_offset : end].sum(axis=1) * (one.steps if one.blank else 1)
+    return total
 
 
 def _largest(layer: Dense, counted: np.ndarray, live: int) -> int:

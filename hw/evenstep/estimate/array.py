@@ -70,8 +70,9 @@ def array_terms(geometry: Geometry, family: str) -> tuple[int, dict[str, int]]:
         pairs = (g.columns + 1) // 2
         selection = g.rows * g.accumulator_bits * (pairs + -(-(pairs - 1) // 3) + 1) + act_sums * g.accumulator_bits
         return chains + selection, {"array": 1, "columns": g.columns}
-    counted = _planned_terms if g.counter == "ice40" else _portable_terms
-    counters = [(elements, counted(g.lanes, g.weight_bits, g.act_bits))]
+    sizes = g.lanes, g.weight_bits, g.act_bits
+    planned = g.counter == "ice40"
+    counters = [(elements, _planned_terms(*sizes, g.lane.recoded) if planned else _portable_terms(*sizes))]
     counters += [(act_sums, _portable_terms(g.lanes, 1, g.act_bits))]
     terms = {"array": 1}
     for count, of_counter in counters:
@@ -95,9 +96,9 @@ def _portable_terms(lanes: int, weight_bits: int, act_bits: int) -> dict[str, in
     return quantities
 
 
-def _planned_terms(lanes: int, weight_bits: int, act_bits: int) -> dict[str, int]:
+def _planned_terms(lanes: int, weight_bits: int, act_bits: int, recoded: bool) -> dict[str, int]:
     """Quantities of a counter of planned additions: LUTs of what is given, and cells of the additions."""
-    adder = create_adder_plan(lanes, weight_bits, act_bits)
+    adder = create_adder_plan(lanes, weight_bits, act_bits, recoded=recoded)
     return {"planned products": len(adder.bits), "positions": adder.cells - len(adder.bits)}
 
 
@@ -131,7 +132,9 @@ def array_flip_flops(geometry: Geometry) -> int:
     act_sums = 0 if g.encoding == "unsigned" else g.rows
     if is_pipelined(g):
         return _pipelined_flip_flops(g, act_sums)
-    counts = [unsigned_bits(g.lanes * (2**bits - 1) * (2**g.act_bits - 1)) for bits in (g.weight_bits, 1)]
+    # A recoded code is counted less than it is, and what is added on top is no more than its largest.
+    most = 2**g.weight_bits - 1 + (g.lane.plain_offset if g.lane.recoded else 0)
+    counts = [unsigned_bits(g.lanes * code * (2**g.act_bits - 1)) for code in (most, 1)]
     elements = g.rows * g.columns
     # Flags of a step, and columns that are still to leave.
     control = 6 + g.columns.bit_length()

@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from evenstep.checks import check_int
 from evenstep.gateware.count import Counter, create_counter
+from evenstep.gateware.counters.tree import TreeCounter
 from evenstep.spec.encoding import signed_bits, unsigned_bits
 from evenstep.spec.lane import LaneFormat
 
@@ -148,4 +149,6 @@ def create_lane_counter(
     """Counter of an element whose weights are of format `lane`."""
     if lane.breakpoints:
         return PiecewiseCounter(lane, lanes=lanes, act_bits=act_bits, latency=latency, strategy=strategy)
+    if lane.recoded:
+        return TreeCounter(lanes=lanes, weight_bits=lane.weight_bits, act_bits=act_bits, latency=latency, recoded=True)
     return create_counter(strategy, lanes=lanes, weight_bits=lane.weight_bits, act_bits=act_bits, latency=latency)

@@ -228,7 +228,9 @@ class Sequencer(wiring.Component):
         go = self.step_ready if pipelined else ~self.step_valid | self.step_ready
         hold = Stages(m, go).hold
         addresses: list[Value] = [Mux(current.blank, 0, current.act + step) if blanks else current.act + step]
-        weight_address: Value = tile_weight + current.weight + step
+        # What a blank pass reads of recoded weights is known: the first word in every step, as more may not be there.
+        ahead = Mux(current.blank, 0, step) if blanks and g.lane.recoded else step
+        weight_address: Value = tile_weight + current.weight + ahead
         walker = WindowWalker(address_bits=act_bits, rows=self.places) if g.convolution else None
         if walker is not None:
             m.submodules.walker = walker

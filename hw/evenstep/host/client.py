@@ -279,7 +279,8 @@ class EngineClient:
             return place.unpack([self._numbers(place, bank) for bank in banks]).reshape(result.shape)
         first = row * program.bank_words(Region.RESULTS) + place
         raw = self.read(Region.RESULTS, first, math.prod(result.shape))
-        return _signed(raw, program.geometry.result_bits).reshape(result.shape)
+        integers = _signed(raw, program.geometry.result_bits).reshape(result.shape)
+        return (integers.T - result.excess).T if result.excess else integers
 
     def _codes(self, place: Placement, bank: int) -> list[int]:
         """Activation words of a tensor in a bank."""

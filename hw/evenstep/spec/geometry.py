@@ -26,6 +26,8 @@ MAX_ACCUMULATOR_BITS = 31
 RESULT_BITS = 32
 #: Width of the signed factors and multipliers that results are made with: what a usual multiplier block takes.
 FACTOR_BITS = 18
+#: Encodings whose zero points are large enough for weights to be recoded.
+_RECODED_ENCODINGS = ("twos-complement", "symmetric", "odd-level")
 #: Encodings that an engine can be generated for; any: each layer brings its own.
 WEIGHT_ENCODINGS = ("any", *ENCODINGS)
 
@@ -47,7 +49,9 @@ class Geometry:
         Widest weight codes that can run, as digits, `weight_bits` to 16.
     encoding : str
         Weight encoding, one of `WEIGHT_ENCODINGS`. ``"any"`` leaves it to each layer; a fixed one saves what it does
-        not need: unsigned weights the activation sums and zero points, all others the choice of scale.
+        not need: unsigned weights the activation sums and zero points, all others the choice of scale. With counter
+        ``"ice40"``, at least two bits of weights and activations and no wide numbers, those with a zero point of their
+        own are recoded, which makes the array smaller; see `evenstep.spec.LaneFormat`.
     breakpoints : int
         Most breakpoints of piecewise linear weights, 0 to 3; 0: the array takes none. Such a weight has `weight_bits`
         bits of sign and magnitude, and a lane one or two more for the region. Plain weights run as they are.
@@ -193,7 +197,17 @@ class Geometry:
     @cached_property
     def lane(self) -> LaneFormat:
         """Format of the array's weights."""
-        return LaneFormat(self.weight_bits, self.breakpoints, self.piecewise)
+        return LaneFormat(self.weight_bits, self.breakpoints, self.piecewise, self._recodes)
+
+    @property
+    def _recodes(self) -> bool:
+        """Whether lanes are recoded: where that makes counters smaller, and no zero point negative.
+
+        What a recoded lane counts too much, thresholds, constants and readers of results take back; for wide numbers
+        nobody would.
+        """
+        smaller = self.counter == "ice40" and min(self.weight_bits, self.act_bits) > 1
+        return smaller and self.encoding in _RECODED_ENCODINGS and not self.wide_depth
 
     @property
     def batch(self) -> int:
@@ -246,7 +260,14 @@ class Geometry:
         """Width of the zero points of the array's sums: those of all digits, on top of what decoding adds to each."""
         digits = digit_count(self.max_weight_bits, self.weight_bits)
         added = sum(2 * self.lane.plain_offset << digit * self.weight_bits for digit in range(digits))
-        return (2**self.max_weight_bits - 1 + added).bit_length()
+        return (2 ** self.placed_bits(self.max_weight_bits) - 1 + added).bit_length()
+
+    def placed_bits(self, bits: int) -> int:
+        """Width that the zero point of weight codes of `bits` bits is one of.
+
+        Recoded ones are placed in the middle of what their digits can be: below, zero points would be negative.
+        """
+        return digit_count(bits, self.weight_bits) * self.weight_bits if self.lane.recoded else bits
 
     @property
     def result_bits(self) -> int:
@@ -302,7 +323,8 @@ class Geometry:
     @cached_property
     def hash(self) -> bytes:
         """16 bytes that name the engine: programs are compiled for one hash, and the link reports it."""
-        text = json.dumps({"format": 1, **self.to_dict()}, sort_keys=True)
+        # Lanes that are recoded were plain in format 1, with the same parameters.
+        text = json.dumps({"format": 1 + self.lane.recoded, **self.to_dict()}, sort_keys=True)
         return hashlib.sha256(text.encode()).digest()[:16]
 
     def replace(self, **changes: Any) -> "Geometry":

@@ -100,7 +100,7 @@ class PassDescriptor:
     padding_offset : int
         First word of a place beyond the picture, from the window's `padding_base`; 0 to 511.
     blank : bool
-        Operands are those of word 0, wherever the window is.
+        Activations are those of word 0, wherever the window is. Of recoded weights, all steps read the first word.
     """
 
     act_address: int

@@ -36,6 +36,7 @@ class _ArrayBench(Bench):
             if step.shift and n:
                 sums, act_sums = sums << g.digit_step, act_sums << g.digit_step
             sums = sums + np.einsum("rk,sck->rsc", step.acts, g.lane.counted(step.weights)).astype(object)
+            sums[:, 0] += g.lane.added(step.weights, g.act_bits).sum(axis=1)
             if g.encoding != "unsigned":  # whose zero point is 0, so that nobody needs these sums
                 act_sums = act_sums + step.acts.sum(axis=1).astype(object) * step.count
             self.input.put(

@@ -28,7 +28,7 @@ class _DrainBench(Bench):
         Where lanes may be piecewise linear also theirs, and the largest zero point that there is room for.
         """
         g = self.geometry
-        bits = g.max_weight_bits
+        bits = g.placed_bits(g.max_weight_bits)
         kinds = [kind for kind in g.encoding_kinds if (kind, bits) != ("symmetric", 1)]
         points = {kind: sorted({0, 1, 2**bits - 1}) if kind == "affine" else [0] for kind in kinds}
         encodings = [Encoding(kind, bits, point) for kind in kinds for point in points[kind]]

@@ -28,6 +28,7 @@ class _ElementBench(ClockedBench):
             self.accumulators = expected
         if enable:
             self.counts = (g.lane.counted(weights) @ acts).astype(object)
+            self.counts[0] += g.lane.added(weights, g.act_bits).sum()
 
     def _expected(self, *, shift: int) -> np.ndarray | None:
         """Sums that must be seen, modulo the accumulators' width; None where they are not known."""

@@ -49,8 +49,8 @@ class AdderPlan:
     ----------
     bits : tuple of AdderBit
         What makes each input of the plan: kinds are ``"and"``, ``"xor"`` and ``"both"`` of the products of one or two
-        bits, ``"bit 0"`` to ``"bit 3"`` of that of two-bit numbers, and ``"product"``: of one bit each, not made before
-        it is used.
+        bits, ``"bit 0"`` to ``"bit 3"`` of that of two-bit numbers, ``"digit 0"`` to ``"digit 2"`` of that of one or
+        two bits of an activation and a recoded digit, and ``"product"``: of one bit each, not made before it is used.
     plan : Plan
         How they are added.
     """
@@ -70,25 +70,30 @@ class AdderPlan:
 
 
 @lru_cache(maxsize=64)
-def create_adder_plan(lanes: int, weight_bits: int, act_bits: int) -> AdderPlan:
-    """The smallest of some plans, that differ in how many lanes have products that go into carries."""
+def create_adder_plan(lanes: int, weight_bits: int, act_bits: int, *, recoded: bool = False) -> AdderPlan:
+    """The smallest of some plans, that differ in how many lanes have products that go into carries.
+
+    `recoded`: weights are those of a recoded `evenstep.spec.LaneFormat`.
+    """
     tried = range(0, lanes // 2 + 1, max(1, lanes // 32))
-    made = (_create_adder_plan(lanes, weight_bits, act_bits, alone) for alone in tried)
+    made = (_create_adder_plan(lanes, weight_bits, act_bits, alone, recoded) for alone in tried)
     return min(made, key=lambda one: (one.cells, one.stages))
 
 
-def _create_adder_plan(lanes: int, weight_bits: int, act_bits: int, alone: int) -> AdderPlan:
+def _create_adder_plan(lanes: int, weight_bits: int, act_bits: int, alone: int, recoded: bool) -> AdderPlan:
     """Plan where the last `alone` lanes have products that go into carries."""
     given = _Given()
     even_acts, even_weights = act_bits & ~1, weight_bits & ~1
     for lane in range(lanes):
         split = lane >= lanes - alone
-        for i, j in product(range(0, even_acts, 2), range(0, even_weights, 2)):
-            acts, weights = ((lane, i), (lane, i + 1)), ((lane, j), (lane, j + 1))
-            given.add([(acts, weights, f"bit {place}") for place in range(4)], i + j, 9, split=split)
+        # A recoded digit times activation bits is 0, -a and a power of two, 2 a, or a: at most 2 a.
+        for i, j in product(range(0, act_bits if recoded else even_acts, 2), range(0, even_weights, 2)):
+            acts, weights = tuple((lane, at) for at in range(i, min(i + 2, act_bits))), ((lane, j), (lane, j + 1))
+            kind, places, largest = ("digit", len(acts) + 1, 2 * (2 ** len(acts) - 1)) if recoded else ("bit", 4, 9)
+            given.add([(acts, weights, f"{kind} {place}") for place in range(places)], i + j, largest, split=split)
         # What is left has one bit of the weight, or of the activation: ANDs, which are a number as they are.
         left: list[tuple[Sequence[int], Sequence[int]]]
-        left = [([i], range(even_weights)) for i in range(even_acts, act_bits) if even_weights]
+        left = [([i], range(even_weights)) for i in range(even_acts, act_bits) if even_weights and not recoded]
         if weight_bits % 2 and act_bits > 1:
             left.append((range(act_bits), [even_weights]))
         for act_places, weight_places in left:

@@ -10,6 +10,7 @@ from evenstep.gateware.array import PEArray
 from evenstep.gateware.count import Counter, PortableCounter, create_counter
 from evenstep.gateware.counters.form import CellForm
 from evenstep.gateware.counters.plans import create_chain_plan
+from evenstep.gateware.counters.tree import TreeCounter
 from evenstep.gateware.element import ChainElement, ProcessingElement
 from evenstep.gateware.thresholds.create import create_threshold_unit
 from evenstep.gateware.thresholds.unit import ThresholdUnit
@@ -139,8 +140,8 @@ class ElementDesign(Design):
     """An element of K lanes, with an accumulator of 16 bits that can be cleared and takes no Horner steps.
 
     Structures: the counters, of which ``portable`` has one register behind the count, as engines have it;
-    ``pipelined``, the portable one with as many registers as the target's own; those of `BASELINES` and
-    `WIDE_BASELINES`.
+    ``pipelined``, the portable one with as many registers as the target's own; ``recoded``, iCE40's with the weights of
+    a recoded `evenstep.spec.LaneFormat`; those of `BASELINES` and `WIDE_BASELINES`.
     """
 
     lanes: int
@@ -165,7 +166,7 @@ class ElementDesign(Design):
 
     @property
     def latency(self) -> int:
-        if self.structure not in (*COUNTERS[1:], "pipelined"):
+        if self.structure not in (*COUNTERS[1:], "pipelined", "recoded"):
             return 1
         if self.target != "ecp5":
             return _FEW_REGISTERS
@@ -182,7 +183,9 @@ class ElementDesign(Design):
         accumulator: Any = {"accumulator_bits": ACCUMULATOR_BITS, "digit_step": 0}
         if self.structure == "ecp5":
             return CellForm(ChainElement(**sizes, **accumulator), "ecp5")
-        if self.structure in COUNTERS:
+        if self.structure == "recoded":
+            counter = TreeCounter(**sizes, recoded=True)
+        elif self.structure in COUNTERS:
             counter = create_counter(self.structure, **sizes)
         else:
             others: dict[str, type[Counter]] = {
@@ -192,7 +195,8 @@ class ElementDesign(Design):
             }
             counter = others[self.structure.removesuffix(_WIDE)](**sizes)
         element = ProcessingElement(counter, **accumulator)
-        return CellForm(element, TARGETS[self.target].family) if self.structure in COUNTERS[1:] else element
+        ours = self.structure in (*COUNTERS[1:], "recoded")
+        return CellForm(element, TARGETS[self.target].family) if ours else element
 
 
 @dataclass(frozen=True, kw_only=True)

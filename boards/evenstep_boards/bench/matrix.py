@@ -20,8 +20,8 @@ __all__ = ["matrix", "quick_matrix", "select"]
 #: Structures of elements by target: the target's own counter first.
 _ELEMENTS = {
     "ecp5": ("ecp5", "portable", "pipelined", *BASELINES, *WIDE_BASELINES),
-    "ice40": ("ice40", "portable", *BASELINES),
-    "up5k": ("ice40", "portable", *BASELINES),
+    "ice40": ("ice40", "recoded", "portable", *BASELINES),
+    "up5k": ("ice40", "recoded", "portable", *BASELINES),
     "gowin": ("gowin", "ice40", "portable", *BASELINES, *WIDE_BASELINES),
     "xilinx7": ("xilinx7", "portable", *BASELINES),
 }
@@ -62,6 +62,8 @@ def matrix() -> list[Design]:
     for target, structures in _ELEMENTS.items():
         for lanes, weight_bits, act_bits in _OTHER_SIZES.get(target, _SIZES):
             for structure in structures:
+                if structure == "recoded" and weight_bits == 1:
+                    continue  # a digit has two bits
                 sizes: dict[str, Any] = {"lanes": lanes, "weight_bits": weight_bits, "act_bits": act_bits}
                 designs.append(ElementDesign(target=target, structure=structure, **sizes))
     for rows, columns, lanes, weight_bits, act_bits in _ARRAYS:

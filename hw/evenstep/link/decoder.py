@@ -84,11 +84,13 @@ class CommandDecoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tag, command, status = Signal(8), Signal(8), Signal(Status)
+        ended = Signal()  # the packet, with its command
         address = Signal(32)
         words = Signal(8)  # words still to move
         index = Signal(8)  # byte within the field at hand
         word = Signal(32)
         end, limit = Signal(25), Signal(25)  # behind the words that are asked for, and behind all of the memory
+        uncountable, beyond = Signal(), Signal()
         m.d.comb += [self.region.eq(address[24:]), self.host.address.eq(address), self.entry.eq(address)]
 
         take = self.i.valid & self.i.ready
@@ -136,36 +138,39 @@ class CommandDecoder(wiring.Component):
 
             with m.State("Command"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += command.eq(self.i.payload.data)
+                m.d.sync += [command.eq(self.i.payload.data), ended.eq(self.i.payload.last)]
                 with m.If(self.i.valid):
-                    with m.Switch(self.i.payload.data):
+                    m.next = "Kind"
+
+            with m.State("Kind"):
+                with m.Switch(command):
+                    with m.Case(Command.IDENTIFY, Command.STATUS, Command.RESET):
+                        m.next = "Simple"
+                        with m.If(~fits["nothing"]):
+                            refuse(Status.BAD_LENGTH)
+                    with m.Case(Command.WRITE):
+                        m.d.sync += words.eq(written)
+                        m.next = "Address"
+                        with m.If(~fits["write"]):
+                            refuse(Status.BAD_LENGTH)
+                    with m.Case(Command.READ):
+                        m.next = "Address"
+                        with m.If(~fits["read"]):
+                            refuse(Status.BAD_LENGTH)
+                    with m.Case(Command.RUN):
+                        m.d.sync += words.eq(1)
+                        m.next = "Address"
+                        with m.If(~fits["run"]):
+                            refuse(Status.BAD_LENGTH)
+                    with m.Default():
+                        refuse(Status.UNKNOWN_COMMAND)
+                with m.If(ended):
+                    # Nothing to discard: refusals above are answered at once.
+                    with m.Switch(command):
                         with m.Case(Command.IDENTIFY, Command.STATUS, Command.RESET):
-                            m.next = "Simple"
-                            with m.If(~fits["nothing"]):
-                                refuse(Status.BAD_LENGTH)
-                        with m.Case(Command.WRITE):
-                            m.d.sync += words.eq(written)
-                            m.next = "Address"
-                            with m.If(~fits["write"]):
-                                refuse(Status.BAD_LENGTH)
-                        with m.Case(Command.READ):
-                            m.next = "Address"
-                            with m.If(~fits["read"]):
-                                refuse(Status.BAD_LENGTH)
-                        with m.Case(Command.RUN):
-                            m.d.sync += words.eq(1)
-                            m.next = "Address"
-                            with m.If(~fits["run"]):
-                                refuse(Status.BAD_LENGTH)
+                            pass
                         with m.Default():
-                            refuse(Status.UNKNOWN_COMMAND)
-                    with m.If(self.i.payload.last):
-                        # Nothing to discard: refusals above are answered at once.
-                        with m.Switch(self.i.payload.data):
-                            with m.Case(Command.IDENTIFY, Command.STATUS, Command.RESET):
-                                pass
-                            with m.Default():
-                                m.next = "Answer tag"
+                            m.next = "Answer tag"
 
             with m.State("Simple"):
                 with m.Switch(command):
@@ -198,14 +203,21 @@ class CommandDecoder(wiring.Component):
                     for region, size in self.sizes.items():
                         with m.Case(region):
                             m.d.sync += limit.eq(size)
+                m.next = "Compare"
+
+            with m.State("Compare"):
+                m.d.sync += [
+                    uncountable.eq((words == 0) | (words > MAX_WORDS)),
+                    beyond.eq((end > limit) | ((command == Command.RUN) & (address[24:] != Region.PROGRAM))),
+                ]
                 m.next = "Check"
 
             with m.State("Check"):
                 with m.If(self.busy):
                     m.d.sync += status.eq(Status.BUSY)
-                with m.Elif((words == 0) | (words > MAX_WORDS)):
+                with m.Elif(uncountable):
                     m.d.sync += status.eq(Status.BAD_LENGTH)
-                with m.Elif((end > limit) | ((command == Command.RUN) & (address[24:] != Region.PROGRAM))):
+                with m.Elif(beyond):
                     m.d.sync += status.eq(Status.BAD_ADDRESS)
                 m.next = "Obey"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
@@ -28,7 +28,7 @@ class FrameReceiver(wiring.Component):
     Members
     -------
     i : In(stream)
-        Bytes, one per cycle.
+        Bytes, one per cycle but for one behind each flag.
     o : Out(stream)
         Content of good frames.
     length : Out(9)
@@ -59,31 +59,36 @@ class FrameReceiver(wiring.Component):
         crc: Any = CRC32_ISO_HDLC(data_width=8).create()  # its ports have no types
         m.submodules.crc = crc
 
+        # A byte of the line, behind a register with what it means: where the line comes from may be far away.
+        byte, special = Signal(8), Signal(data.StructLayout({"flag": 1, "escape": 1}))
+        held, receiving = Signal(), Signal()
+        m.d.comb += self.i.ready.eq(~held | receiving)
+        with m.If(self.i.ready):
+            m.d.sync += [
+                held.eq(self.i.valid),
+                byte.eq(self.i.payload),
+                special.flag.eq(self.i.payload == FLAG),
+                special.escape.eq(self.i.payload == ESCAPE),
+            ]
+
         count = Signal(range(MAX_FRAME + 2))  # bytes of the frame so far; MAX_FRAME + 1 is too many
         escaped = Signal()
-        byte = self.i.payload
         m.d.comb += [
             write.addr.eq(count),
             write.data.eq(byte ^ (escaped << ESCAPE_FLIP.bit_length() - 1)),
             crc.data.eq(write.data),
             read.en.eq(0),  # a read port is enabled by default
         ]
-        position = Signal(range(MAX_FRAME))
+        position, last = Signal(range(MAX_FRAME)), Signal()  # of the byte that leaves, and whether none is behind it
         drop = Signal()  # behind a register, as the number of these can be anywhere
         m.d.sync += [drop.eq(0), self.dropped.eq(self.dropped + drop)]
         with m.FSM():
             with m.State("Receive"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    with m.If(byte == FLAG):
-                        m.d.comb += crc.start.eq(1)
-                        m.d.sync += [count.eq(0), escaped.eq(0), self.length.eq(count - _CRC_BYTES), position.eq(0)]
-                        good = (count >= 2 + _CRC_BYTES) & (count <= MAX_FRAME) & ~escaped & crc.match_detected
-                        with m.If(good):
-                            m.next = "Fetch"
-                        with m.Elif((count != 0) | escaped):
-                            m.d.sync += drop.eq(1)
-                    with m.Elif(byte == ESCAPE):
+                m.d.comb += receiving.eq(1)
+                with m.If(held):
+                    with m.If(special.flag):
+                        m.next = "Judge"
+                    with m.Elif(special.escape):
                         m.d.sync += escaped.eq(1)
                     with m.Else():
                         m.d.sync += escaped.eq(0)
@@ -91,6 +96,14 @@ class FrameReceiver(wiring.Component):
                         with m.If(count <= MAX_FRAME):
                             m.d.comb += write.en.eq(count < MAX_FRAME)
                             m.d.sync += count.eq(count + 1)
+            with m.State("Judge"):
+                m.d.comb += crc.start.eq(1)
+                m.d.sync += [count.eq(0), escaped.eq(0), self.length.eq(count - _CRC_BYTES), position.eq(0), last.eq(0)]
+                m.next = "Receive"
+                with m.If((count >= 2 + _CRC_BYTES) & (count <= MAX_FRAME) & ~escaped & crc.match_detected):
+                    m.next = "Fetch"
+                with m.Elif((count != 0) | escaped):
+                    m.d.sync += drop.eq(1)
             with m.State("Fetch"):
                 m.d.comb += [read.addr.eq(position), read.en.eq(1)]
                 m.next = "Send"
@@ -98,18 +111,20 @@ class FrameReceiver(wiring.Component):
                 m.d.comb += [
                     self.o.valid.eq(1),
                     self.o.payload.data.eq(read.data),
-                    self.o.payload.last.eq(position + 1 == self.length),
+                    self.o.payload.last.eq(last),
                 ]
                 with m.If(self.o.ready):
                     m.d.comb += [read.addr.eq(position + 1), read.en.eq(1)]
-                    m.d.sync += position.eq(position + 1)
-                    with m.If(self.o.payload.last):
+                    m.d.sync += [position.eq(position + 1), last.eq(position + 2 == self.length)]
+                    with m.If(last):
                         m.next = "Receive"
         return m
 
 
 class FrameSender(wiring.Component):
     """Sends packets as frames: a flag, the content and its checksum with escapes, a flag.
+
+    A byte takes two cycles, so that what it is comes out of a register; any line is slower than that.
 
     Members
     -------
@@ -130,49 +145,46 @@ class FrameSender(wiring.Component):
         crc: Any = CRC32_ISO_HDLC(data_width=8).create()  # its ports have no types
         m.submodules.crc = crc
         checksum = Signal(8 * _CRC_BYTES)
-        left = Signal(range(_CRC_BYTES + 1))
-        escaping = Signal()
+        left = Signal(range(_CRC_BYTES + 1))  # bytes of the checksum still to send
+        ended = Signal()  # all of the content is loaded
 
-        sent = Signal()  # `byte` has left, with its escape if it needed one
-        byte = Signal(8)
+        byte, special = Signal(8), Signal()  # to be sent, and whether an escape is before it
 
-        def send(m):
-            special = (byte == FLAG) | (byte == ESCAPE)
-            m.d.comb += self.o.valid.eq(1)
-            with m.If(special & ~escaping):
-                m.d.comb += self.o.payload.eq(ESCAPE)
-                with m.If(self.o.ready):
-                    m.d.sync += escaping.eq(1)
-            with m.Else():
-                m.d.comb += [
-                    self.o.payload.eq(byte ^ (escaping << ESCAPE_FLIP.bit_length() - 1)),
-                    sent.eq(self.o.ready),
-                ]
-                with m.If(self.o.ready):
-                    m.d.sync += escaping.eq(0)
+        def load(value):
+            m.d.sync += [byte.eq(value), special.eq((value == FLAG) | (value == ESCAPE))]
+            m.next = "Send"
 
         with m.FSM():
             with m.State("Open"):
                 m.d.comb += [self.o.valid.eq(self.i.valid), self.o.payload.eq(FLAG), crc.start.eq(1)]
+                m.d.sync += left.eq(_CRC_BYTES)
                 with m.If(self.o.valid & self.o.ready):
                     m.next = "Content"
             with m.State("Content"):
+                m.d.comb += [self.i.ready.eq(1), crc.data.eq(self.i.payload.data), crc.valid.eq(self.i.valid)]
                 with m.If(self.i.valid):
-                    m.d.comb += [byte.eq(self.i.payload.data), self.i.ready.eq(sent)]
-                    m.d.comb += [crc.data.eq(byte), crc.valid.eq(sent)]
-                    send(m)
-                    with m.If(sent & self.i.payload.last):
-                        m.next = "Checksum"
-            with m.State("Checksum"):
-                m.d.sync += [checksum.eq(crc.crc), left.eq(_CRC_BYTES)]
-                m.next = "Check bytes"
-            with m.State("Check bytes"):
-                m.d.comb += byte.eq(checksum)
-                send(m)
-                with m.If(sent):
-                    m.d.sync += [checksum.eq(checksum >> 8), left.eq(left - 1)]
-                    with m.If(left == 1):
+                    m.d.sync += ended.eq(self.i.payload.last)
+                    load(self.i.payload.data)
+            with m.State("Send"):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(Mux(special, ESCAPE, byte))]
+                with m.If(self.o.ready):
+                    m.d.sync += special.eq(0)
+                    with m.If(special):
+                        m.d.sync += byte.eq(byte ^ ESCAPE_FLIP)
+                    with m.Elif(~ended):
+                        m.next = "Content"
+                    with m.Elif(left == 0):
                         m.next = "Close"
+                    with m.Elif(left == _CRC_BYTES):
+                        m.next = "Checksum"
+                    with m.Else():
+                        m.next = "Check byte"
+            with m.State("Checksum"):
+                m.d.sync += checksum.eq(crc.crc)
+                m.next = "Check byte"
+            with m.State("Check byte"):
+                m.d.sync += [checksum.eq(checksum >> 8), left.eq(left - 1)]
+                load(checksum[:8])
             with m.State("Close"):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(FLAG)]
                 with m.If(self.o.ready):

@@ -28,7 +28,9 @@ from evenstep.spec import Geometry
     ("parameters", "latency", "tile"),
     [
         ({}, 2, 8),
-        ({"counter": "ice40", "columns": 3}, 2, 3),
+        ({"counter": "ice40", "columns": 3}, 3, 3),
+        ({"counter": "ice40", "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}, 2, 8),
+        ({"counter": "ice40", "weight_bits": 4, "breakpoints": 1}, 2, 8),
         ({"counter": "ecp5"}, 11, 11),
         *[({"counter": "ecp5", "counter_registers": most}, min(most, 4) + 7, 11) for most in (1, 2, 3, 16)],
         ({"counter": "ecp5", "columns": 1, "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}, 8, 4),
@@ -79,10 +81,10 @@ def test_combiners(parameters: dict[str, Any], latency: int) -> None:
 @pytest.mark.parametrize(
     ("parameters", "read", "operands", "store", "host"),
     [
-        ({}, 1, 1, 0, 3),
-        ({"rows": 2, "convolution": True, "neighbours": True}, 1, 1, 1, 3),
+        ({}, 1, 1, 0, 4),
+        ({"rows": 2, "convolution": True, "neighbours": True}, 1, 1, 1, 4),
         ({"counter": "ecp5"}, 3, 4, 1, 8),
-        ({"counter": "ecp5", "weight_bits": 4, "breakpoints": 1}, 1, 1, 0, 3),
+        ({"counter": "ecp5", "weight_bits": 4, "breakpoints": 1}, 1, 1, 0, 4),
     ],
 )
 def test_memories(parameters: dict[str, Any], read: int, operands: int, store: int, host: int) -> None:

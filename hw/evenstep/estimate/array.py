@@ -7,6 +7,7 @@ from its results.
 """
 
 import json
+from collections.abc import Sequence, Set
 from functools import cache
 from importlib.resources import files
 from itertools import product
@@ -20,6 +21,8 @@ from evenstep.spec.geometry import Geometry
 
 __all__ = ["FAMILIES", "array_flip_flops", "array_luts", "array_terms", "default_family"]
 
+#: A bit of an activation or a weight, by lane and place.
+Key = tuple[int, int]
 #: Families that there are coefficients for, and the counters of each.
 FAMILIES = {"ecp5": ("portable", "ecp5"), "ice40": ("portable", "ice40")}
 
@@ -80,6 +83,8 @@ def array_terms(geometry: Geometry, family: str) -> tuple[int, dict[str, int]]:
             terms[name] = terms.get(name, 0) + count * amount
     # Sums are added, and shifted before: two LUTs a bit; the drain registers take one, but those of the last column.
     known = 2 * (elements + act_sums) * g.accumulator_bits + g.rows * (g.columns - 1) * g.accumulator_bits
+    if planned:
+        known += _waiting(g)[0]  # flip-flops behind no LUT
     return known, terms
 
 
@@ -132,13 +137,56 @@ def array_flip_flops(geometry: Geometry) -> int:
     act_sums = 0 if g.encoding == "unsigned" else g.rows
     if is_pipelined(g):
         return _pipelined_flip_flops(g, act_sums)
-    # A recoded code is counted less than it is, and what is added on top is no more than its largest.
-    most = 2**g.weight_bits - 1 + (g.lane.plain_offset if g.lane.recoded else 0)
-    counts = [unsigned_bits(g.lanes * code * (2**g.act_bits - 1)) for code in (most, 1)]
-    elements = g.rows * g.columns
-    # Flags of a step, and columns that are still to leave.
-    control = 6 + g.columns.bit_length()
-    return 2 * (elements + act_sums) * g.accumulator_bits + elements * counts[0] + act_sums * counts[1] + control
+    latency, elements = counter_latency(g), g.rows * g.columns
+    # Flags of steps, and columns that are still to leave.
+    control = 2 + 4 * latency + g.columns.bit_length()
+    total = 2 * (elements + act_sums) * g.accumulator_bits + control
+    total += act_sums * _portable_registers(g.lanes, 1, g.act_bits, latency)
+    if g.counter != "ice40":
+        return total + elements * _portable_registers(g.lanes, g.weight_bits, g.act_bits, latency)
+    waiting, sums = _waiting(g)
+    return total + waiting + elements * sums
+
+
+def _waiting(g: Geometry) -> tuple[int, int]:
+    """Flip-flops of operands that wait in an array of adder plans, whose elements share them; those of an element."""
+    adder = create_adder_plan(g.lanes, g.weight_bits, g.act_bits, recoded=g.lane.recoded)
+    given = [_operands(*bit) for bit in adder.bits]
+    acts, weights, sums = _passed(adder.plan, given, adder.plan.boundaries(counter_latency(g)))
+    return g.rows * sum(acts.values()) + g.columns * sum(weights.values()), sums
+
+
+def _operands(acts: Sequence[Key], weights: Sequence[Key], kind: str) -> tuple[Key, Key] | None:
+    """What makes a bit that an adder plan is given, if that is a product that nothing makes before it is used."""
+    return (acts[0], weights[0]) if kind == "product" else None
+
+
+def _portable_registers(lanes: int, weight_bits: int, act_bits: int, latency: int) -> int:
+    """Flip-flops of a portable counter of one or two registers, the second one behind all of it."""
+    places = [i + j for i in range(act_bits) for j in range(weight_bits)]
+    count = unsigned_bits(lanes * (2**weight_bits - 1) * (2**act_bits - 1))
+    if latency == 1:
+        return count
+    levels = 1 + (lanes - 1).bit_length() + (len(places) - 1).bit_length()
+    # Terms of each plane, by largest, are added in pairs; then planes, whose lowest bits come from the lower one.
+    planes, level = [[1] * lanes for _ in places], 0
+    terms: list[tuple[int, int]] = []
+    while level < round(levels / 2) - 1:
+        level += 1
+        if len(planes[0]) > 1:
+            planes = [_pairs(plane) for plane in planes]
+            continue
+        terms = terms or [(plane[0] << place, place) for plane, place in zip(planes, places, strict=True)]
+        added = [(low[0] + high[0], min(low[1], high[1])) for low, high in zip(terms[::2], terms[1::2], strict=False)]
+        terms = added + terms[2 * len(added) :]
+    if terms:
+        return count + sum(unsigned_bits(largest) - place for largest, place in terms)
+    return count + sum(unsigned_bits(largest) for plane in planes for largest in plane)
+
+
+def _pairs(terms: list[int]) -> list[int]:
+    added = [low + high for low, high in zip(terms[::2], terms[1::2], strict=False)]
+    return added + terms[2 * len(added) :]
 
 
 def _pipelined_flip_flops(g: Geometry, act_sums: int) -> int:
@@ -175,10 +223,22 @@ def _plan(g: Geometry, weight_bits: int) -> Plan:
 
 def _registers(
     g: Geometry, weight_bits: int, latency: int, *, landing: int = 0
-) -> tuple[dict[int, int], dict[int, int], int]:
+) -> tuple[dict[Key, int], dict[Key, int], int]:
     """Registers behind the operands of a chain element, of activations and of weights, by bit; and of its sums."""
     plan = _plan(g, weight_bits)
-    operands = list(product(range(g.lanes), range(g.act_bits), range(weight_bits)))
+    operands = product(range(g.lanes), range(g.act_bits), range(weight_bits))
+    given = [((lane, act), (lane, weight)) for lane, act, weight in operands]
+    end = plan.stages + landing
+    return _passed(plan, given, plan.boundaries(latency) | set(range(plan.stages + 1, end + 1)), landing=landing)
+
+
+def _passed(
+    plan: Plan, given: Sequence[tuple[Key, Key] | None], boundaries: Set[int], *, landing: int = 0
+) -> tuple[dict[Key, int], dict[Key, int], int]:
+    """Registers at the boundaries of a plan: of activations and of weights, by bit; and of all other bits.
+
+    `given` are the operands of each bit that the plan is given, or None of one that is made for it.
+    """
     made = {segment.output + place: segment.stage + 1 for segment in plan.segments for place in range(segment.outputs)}
     needed: dict[int, int] = {}
     uses = [
@@ -187,24 +247,22 @@ def _registers(
         for position in ((segment.carry,) if segment.carry else (), *segment.positions)
         for operand in position
     ]
-    end = plan.stages + landing
-    uses += [(end, operand) for column in plan.result for operand in column]
+    uses += [(plan.stages + landing, operand) for column in plan.result for operand in column]
     for stage, operand in uses:
         for bit in operand.bits:
             needed[bit] = max(stage, needed.get(bit, 0))
-    acts: dict[int, int] = {}
-    weights: dict[int, int] = {}
-    sums = 0
-    boundaries = plan.boundaries(latency) | set(range(plan.stages + 1, end + 1))
+    acts: dict[Key, int] = {}
+    weights: dict[Key, int] = {}
+    others = 0
 
     def passed(made: int, stage: int) -> int:
         return sum(boundary in boundaries for boundary in range(made, stage + 1))
 
     for bit, stage in needed.items():
-        if bit >= len(operands):
-            sums += passed(made[bit], stage)
+        operands = given[bit] if bit < len(given) else None
+        if operands is None:
+            others += passed(made.get(bit, 0), stage)
             continue
-        lane, act, weight = operands[bit]
-        for kind, key in ((acts, lane * g.act_bits + act), (weights, lane * weight_bits + weight)):
+        for kind, key in zip((acts, weights), operands, strict=True):
             kind[key] = max(kind.get(key, 0), passed(0, stage))
-    return acts, weights, sums
+    return acts, weights, others

@@ -91,19 +91,21 @@ def store_latency(geometry: Geometry) -> int:
 
 
 def region_read_cycles(geometry: Geometry) -> int:
-    """Cycles from the host's read of a memory to its data: through two registers behind the memory. Pipelined, there
-    are two more in front, those of the memory, and one for its lanes.
+    """Cycles from the host's read of a memory to its data: through a register in front of the memory and two behind it.
+    Pipelined, there are another one in front, those of the memory, and one for its lanes.
     """
-    return REGISTERED_READ + 5 if is_pipelined(geometry) else 3
+    return REGISTERED_READ + 5 if is_pipelined(geometry) else 4
 
 
 def counter_latency(geometry: Geometry) -> int:
-    """Registers between the operands of the array and its accumulators."""
+    """Registers between the operands of the array and its accumulators: one behind the count. Of carry chains there are
+    more; with the counter for iCE40 another half way, as operands come from the edges of the device.
+    """
     g = geometry
     if is_pipelined(g):
         stages = max(1, create_chain_plan(g.lanes, g.weight_bits, g.act_bits, g.accumulator_bits).stages)
         return 2 + min(stages, g.counter_registers or stages) + landing_registers(g)
-    return 1
+    return 2 if g.counter == "ice40" and not g.lane.breakpoints and g.lanes > 1 else 1
 
 
 def array_latency(geometry: Geometry) -> int:

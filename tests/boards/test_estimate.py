@@ -177,7 +177,7 @@ def test_area_of_the_way_to_banks_is_within_a_quarter(rows: int, tmp_path: Path)
 
 
 def test_parts_are_those_that_there_are() -> None:
-    parts = {"array", "drain", "thresholds", "packer", "sequencer", "link"}
+    parts = {"array", "drain", "thresholds", "packer", "sequencer", "buffers", "link"}
     for geometry, more in (
         (Geometry(), set()),
         (DECODED, set()),

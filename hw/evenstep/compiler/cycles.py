@@ -112,10 +112,9 @@ def layer_cycles(layer: LayerDescriptor, geometry: Geometry, *, macs: int) -> La
     written = array + (wanted - 1) * interval + 1 + way + stored
     # Once the stages on the way are full, columns wait for them; each skid buffer is one more, of which thresholds have
     # one in front. Columns without an output are dropped, which the ones before still delay while they are in the
-    # drain's first stage; where both of its stages move at once, in any of them.
-    skids = g.combines + (layer.join is not None) + (not layer.raw)
-    stages, delayed = way + is_pipelined(g) * skids, 1 + is_pipelined(g)
-    waiting = min(g.columns, wanted + delayed)
+    # drain, both of whose stages move at once.
+    stages = way + g.combines + (layer.join is not None) + (not layer.raw)
+    waiting = min(g.columns, wanted + _DRAIN)
     drained = array + 1 + max(waiting - 1, stages + (waiting - 1 - stages) * interval) + g.columns - waiting
     total = fetch + steps + stalls + max(drained, written) + 1
     useful = macs / (total * g.rows * g.columns * g.lanes)

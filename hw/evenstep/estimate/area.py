@@ -75,12 +75,15 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
     packed = g.rows * g.lanes * g.output_bits
     # The other sums go through the drain beside the first, and the number of the channel's constants with them.
     outer = 2 * (g.rows * (g.lane.sums - 1) * accumulator + (g.constant_depth - 1).bit_length()) if g.combines else 0
+    # Results wait in front of the thresholds, and codes in front of the packer.
+    waiting = _result_bits(g) + g.rows * g.output_bits + 3
     luts = {
         "array": array[0],
         "drain": g.rows * (2 * g.zero_bits * accumulator + total + 18) + 55,
         "thresholds": thresholds[0],
         "packer": 15 * packed // 4 + 45,
         "sequencer": 470,
+        "buffers": waiting,
         "link": 1040,
     }
     flip_flops = {
@@ -88,8 +91,9 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
         "drain": g.rows * 3 * total + 35 + outer,
         "thresholds": thresholds[1],
         "packer": 2 * packed + 25,
-        "sequencer": 240,
-        "link": 415,
+        "sequencer": 258 + (g.max_passes - 1).bit_length(),
+        "buffers": waiting,
+        "link": 500,
     }
     if g.convolution:
         # The walker's loops, most of which hold an address; maxima compare and choose.
@@ -128,15 +132,11 @@ def _add_banks(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]) ->
 def _add_registers(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]) -> None:
     """Add what is around an array that has registers at every stage; those of block RAMs are in these."""
     act_bits, weight_bits = ((depth - 1).bit_length() for depth in (g.act_depth, g.weight_depth))
-    # Addresses and flags of a step on its way, and what is known of the next one.
-    flip_flops["sequencer"] += act_bits + weight_bits + 28 + (g.max_passes - 1).bit_length()
-    flip_flops["packer"] += g.rows * g.output_bits + 3
-    luts["packer"] += g.rows * g.output_bits + 3
+    # Addresses and flags of a step on its way.
+    flip_flops["sequencer"] += act_bits + weight_bits + 10
     flip_flops["thresholds"] += _threshold_registers(g)
-    # Results wait in front of the thresholds, and have a register in front of their memory.
-    result = g.rows * g.result_bits + (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 2
-    flip_flops["drain"] += 2 * result
-    luts["drain"] += result
+    # Results have a register in front of their memory.
+    flip_flops["drain"] += _result_bits(g)
     # Words on their way to the activations, the host's access on its way to all, and what it reads on its way back:
     # from each pair of 32-bit lanes.
     stored = 0 if g.neighbours else g.rows * g.act_word_bits + act_bits + 2
@@ -145,7 +145,12 @@ def _add_registers(g: Geometry, luts: dict[str, int], flip_flops: dict[str, int]
     # In front of each lane what is written, and of every four of them the address.
     lanes = [-(-width // 32) for width in words[:-1]]
     written = sum(words[:-1]) + sum(lanes) + 2 * 10 * len(lanes) + 10 * sum(lane // 4 for lane in lanes)
-    luts["memories"], flip_flops["memories"] = 0, stored + 80 + read + written
+    luts["memories"], flip_flops["memories"] = 0, stored + 20 + read + written
+
+
+def _result_bits(g: Geometry) -> int:
+    """Bits of results, with what goes with them."""
+    return g.rows * g.result_bits + (max(g.threshold_depth, g.result_depth) - 1).bit_length() + 2
 
 
 def _threshold_registers(g: Geometry) -> int:

@@ -181,12 +181,8 @@ class Core(wiring.Component):
             finished = joiner
         return finished, joiner
 
-    def _buffered(self, m: Module, name: str, source: Any) -> Any:
-        """A block, or where the array is pipelined a buffer behind its output: what is before that looks at a register,
-        whatever makes results wait.
-        """
-        if not is_pipelined(self.geometry):
-            return source
+    def _buffered(self, m: Module, name: str, source: Any) -> SkidBuffer:
+        """A buffer behind a block's output: what is before it looks at a register, whatever makes results wait."""
         buffer = SkidBuffer(source.o.payload.shape())
         m.submodules[name] = ResetInserter(self.reset)(buffer)
         wiring.connect(m, source.o, buffer.i)
@@ -243,8 +239,8 @@ class Core(wiring.Component):
         sequencer, array, drain, threshold = blocks.sequencer, blocks.array, blocks.drain, blocks.threshold
         layer = sequencer.layer
         wiring.connect(m, array.o, drain.i)
-        finished = self._buffered(m, "results_skid", finished)
-        value = finished.o.payload
+        results = self._buffered(m, "results_skid", finished).o
+        value = results.payload
         m.d.comb += [
             drain.start.eq(sequencer.layer_start),
             drain.doubled.eq(layer.doubled),
@@ -253,10 +249,10 @@ class Core(wiring.Component):
             drain.outputs.eq(layer.outputs),
             sequencer.drained.eq(drain.drained),
             threshold.i.payload.eq(value),
-            threshold.i.valid.eq(finished.o.valid & ~layer.raw),
-            finished.o.ready.eq(threshold.i.ready | layer.raw),
+            threshold.i.valid.eq(results.valid & ~layer.raw),
+            results.ready.eq(threshold.i.ready | layer.raw),
         ]
-        result_write = finished.o.valid & layer.raw
+        result_write = results.valid & layer.raw
         if joiner is not None:
             result_write &= ~layer.join.keeps
         result, result_done = value, result_write & value.last

@@ -5,7 +5,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.gateware.array import column_layout
-from evenstep.gateware.timing import is_pipelined
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["Drain", "channel_bits", "drained_layout"]
@@ -111,13 +110,12 @@ class Drain(wiring.Component):
         pending_index = Signal(self.channel_bits, reset_less=True)
         pending_last = Signal(reset_less=True)
 
-        ready2 = ~self.o.valid | self.o.ready
-        # Where the array is pipelined, both stages move at once: one LUT less on the way to it.
-        ready1 = ready2 if is_pipelined(g) else ~pending | ready2
+        # Both stages move at once: one LUT less on the way to the array.
+        ready = ~self.o.valid | self.o.ready
         wanted = index < self.outputs
         take = self.i.valid & self.i.ready
-        m.d.comb += [self.i.ready.eq(ready1), self.drained.eq(take & self.i.payload.final)]
-        with m.If(ready1):
+        m.d.comb += [self.i.ready.eq(ready), self.drained.eq(take & self.i.payload.final)]
+        with m.If(ready):
             m.d.sync += [
                 pending.eq(self.i.valid & wanted),
                 pending_index.eq(self.base + index),
@@ -132,24 +130,24 @@ class Drain(wiring.Component):
                 ]
         if g.combines:
             pending_constant = Signal.like(self.constant_base, reset_less=True)
-            with m.If(ready1):
+            with m.If(ready):
                 m.d.sync += pending_constant.eq(self.constant_base + index)
-            with m.If(ready2):
+            with m.If(ready):
                 m.d.sync += self.o.payload.constant.eq(pending_constant)
         if g.lane.combines:
             pending_outer = Signal.like(self.o.payload.outer, reset_less=True)
             row_bits = g.lane.sums * g.accumulator_bits
             rows = [self.i.payload.sums.word_select(r, row_bits) for r in range(g.rows)]
-            with m.If(ready1):
+            with m.If(ready):
                 m.d.sync += pending_outer.eq(Cat(row[g.accumulator_bits :] for row in rows))
-            with m.If(ready2):
+            with m.If(ready):
                 m.d.sync += self.o.payload.outer.eq(pending_outer)
         with m.If(self.start | self.drained):
             m.d.sync += index.eq(0)
         with m.Elif(take & wanted):
             m.d.sync += index.eq(index + 1)
 
-        with m.If(ready2):
+        with m.If(ready):
             values = [
                 (scaled.word_select(r, g.sum_bits) - correction.word_select(r, g.sum_bits))[: g.sum_bits]
                 for r in range(g.rows)

@@ -113,36 +113,36 @@ def connect_regions(m: Module, host, region: Value, ports: list[HostInterface], 
     """Connect `host` to the port whose number is `region`, as `connect_host`; data come
     `evenstep.gateware.timing.region_read_cycles` later.
 
-    A region's memories may lie anywhere on the device, so what they give goes through a register on its way to the
-    choice among regions, and through another behind it. Where memories are `registered`, so is what the host asks for,
-    before that choice and behind it, and those that are not get one more register. Where reads follow each other
-    faster, `region` must stay.
+    A region's memories may lie anywhere on the device, so what the host asks for goes through a register, with a bit
+    for each region; what they give goes through one on its way to the choice among regions, and through another behind
+    it. Where memories are `registered`, there is another register for each region on the way there, and memories that
+    are not get one more behind them. Where reads follow each other faster, `region` must stay.
     """
-    if registered:
-        early, region = region, Signal(len(region), name="region")
-        m.d.sync += region.eq(early)
-    near = []
+    asked = HostSignature(len(host.address)).create(path=("regions", "asked"))
+    _hand_on(m, host, asked, domain="sync")
+    reads, writes = Signal(len(ports), name="region_reads"), Signal(len(ports), name="region_writes")
+    chosen = Cat(region == number for number in range(len(ports)))
+    m.d.sync += [
+        reads.eq(chosen & host.read_enable.replicate(len(ports))),
+        writes.eq(chosen & host.write_enable.replicate(len(ports))),
+    ]
+    read = Signal.like(reads, name="region_read")
+    with m.If(asked.read_enable):
+        m.d.sync += read.eq(reads)
+    words = []
     for number, port in enumerate(ports):
-        register = HostSignature(len(port.address)).create(path=("regions", number))
-        _hand_on(m, register, port, domain="sync" if registered else "comb")
+        m.d["sync" if registered else "comb"] += [
+            port.address.eq(asked.address),
+            port.write_data.eq(asked.write_data),
+            port.read_enable.eq(reads[number]),
+            port.write_enable.eq(writes[number]),
+        ]
         data = port.read_data
-        for _ in range(port.signature.read_cycles, _REGISTERED_CYCLES if registered else 1):
+        for _ in range(port.signature.read_cycles - 1, _REGISTERED_CYCLES if registered else 1):
             early, data = data, Signal.like(data, name=f"region{number}_data")
             m.d.sync += data.eq(early)
-        m.d.sync += register.read_data.eq(data)
-        near.append(register)
-    chosen = HostSignature(len(host.address)).create(path=("regions", "chosen"))
-    if registered:
-        # A bit for each region, so that the choice is a LUT for two of them.
-        for number, port in enumerate(near):
-            _hand_on(m, chosen, port, region == number)
-        wanted = select_read(m, chosen, Cat(region == number for number in range(len(near))), cycles=1)
-        words = [port.read_data & bit.replicate(HOST_BITS) for port, bit in zip(near, wanted, strict=True)]
-        m.d.comb += chosen.read_data.eq(functools.reduce(operator.or_, words))
-    else:
-        connect_host(m, chosen, region, near)
-    _hand_on(m, host, chosen, domain="sync" if registered else "comb")
-    m.d.sync += host.read_data.eq(chosen.read_data)
+        words.append(data & read[number].replicate(HOST_BITS))
+    m.d.sync += host.read_data.eq(functools.reduce(operator.or_, words))
 
 
 def _hand_on(m: Module, host, port, enable: ValueLike = 1, domain: str = "comb") -> None:

@@ -4,7 +4,6 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenstep.gateware.timing import is_pipelined
 from evenstep.gateware.writeback import written_layout
 from evenstep.spec.geometry import Geometry
 
@@ -90,9 +89,9 @@ class Packer(wiring.Component):
         for row in range(g.rows):
             code = self.i.payload.codes.word_select(row, g.output_bits)
             m.d.comb += row_lanes(now, row).word_select(lane, g.output_bits).eq(code)
-        # Whether the lane is the last one is known a code ahead where there is no time to compare.
-        ends, last_lane = lane == g.lanes - 1, Signal(init=g.lanes == 1)
-        m.d.comb += complete.eq((last_lane if is_pipelined(g) else ends) | self.i.payload.last)
+        # Whether the lane is the last one is known a code ahead, as there is no time to compare.
+        last_lane = Signal(init=g.lanes == 1)
+        m.d.comb += complete.eq(last_lane | self.i.payload.last)
 
         emitted = Signal()
         ending = Signal()

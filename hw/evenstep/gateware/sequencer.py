@@ -156,7 +156,7 @@ class Sequencer(wiring.Component):
                 "count": 1,
                 **({"padding": 9} if g.convolution else {}),
                 **({"blank": 1} if blanks else {}),
-                **({"single": 1} if pipelined else {}),
+                "single": 1,
             }
         )
         m.submodules.passes = table = memory.Memory(shape=record, depth=max(2, g.max_passes), init=[])
@@ -180,35 +180,20 @@ class Sequencer(wiring.Component):
 
         # Run: `step` counts within the pass whose record the table gives.
         step = Signal(12)
-        last_pass = Signal()
         last_step = Signal()
         last_tile = Signal()
         current = table_read.data
         m.d.comb += table_read.en.eq(0)  # a read port is enabled by default; the record must stay until the next is due
-        if pipelined:
-            # Comparisons are done a step ahead: with the step, pass and tile that follow.
-            next_step, next_pass, tiles_left = Signal.like(step), Signal.like(pass_index), Signal.like(tiles)
-            ends_pass, ends_tile = Signal(), Signal()
-            m.d.comb += [
-                last_step.eq(current.single | ends_pass),
-                last_pass.eq(ends_tile),
-                table_read.addr.eq(next_pass),
-            ]
-            begin_pass = [next_step.eq(1), ends_pass.eq(0), pass_index.eq(next_pass), ends_tile.eq(next_pass == passes)]
-            begin_pass.append(next_pass.eq(Mux(next_pass == passes, 0, next_pass + 1)))
-            following_step = [step.eq(next_step), next_step.eq(next_step + 1), ends_pass.eq(next_step == current.steps)]
-            rewind = [pass_index.eq(0), next_pass.eq(0)]
-            first_tile = [tiles_left.eq(tiles), last_tile.eq(tiles == 1)]
-            next_tile = [tiles_left.eq(tiles_left - 1), last_tile.eq(tiles_left == 2)]
-        else:
-            tile = Signal(16)
-            m.d.comb += [
-                last_pass.eq(pass_index == passes),
-                last_step.eq(step == current.steps),
-                last_tile.eq(tile + 1 == tiles),
-            ]
-            begin_pass, following_step, rewind = [], [step.eq(step + 1)], [pass_index.eq(0)]
-            first_tile, next_tile = [tile.eq(0)], [tile.eq(tile + 1)]
+        # Comparisons are done a step ahead: with the step, pass and tile that follow.
+        next_step, next_pass, tiles_left = Signal.like(step), Signal.like(pass_index), Signal.like(tiles)
+        ends_pass, last_pass = Signal(), Signal()
+        m.d.comb += [last_step.eq(current.single | ends_pass), table_read.addr.eq(next_pass)]
+        begin_pass = [next_step.eq(1), ends_pass.eq(0), pass_index.eq(next_pass), last_pass.eq(next_pass == passes)]
+        begin_pass.append(next_pass.eq(Mux(next_pass == passes, 0, next_pass + 1)))
+        following_step = [step.eq(next_step), next_step.eq(next_step + 1), ends_pass.eq(next_step == current.steps)]
+        rewind = [pass_index.eq(0), next_pass.eq(0)]
+        first_tile = [tiles_left.eq(tiles), last_tile.eq(tiles == 1)]
+        next_tile = [tiles_left.eq(tiles_left - 1), last_tile.eq(tiles_left == 2)]
 
         # Positions of which something is yet to come: of the array, and of what is written.
         position_bits = 24 if g.convolution else 1
@@ -341,8 +326,7 @@ class Sequencer(wiring.Component):
                 ]
                 if g.convolution:
                     m.d.comb += table_write.data.padding.eq(pass_first[20:])
-                if pipelined:
-                    m.d.comb += table_write.data.single.eq(fetched[20:] == 0)
+                m.d.comb += table_write.data.single.eq(fetched[20:] == 0)
                 if blanks:
                     m.d.comb += table_write.data.blank.eq(pass_first[29])
                 m.d.sync += [pc.eq(pc + 1), pass_half.eq(~pass_half), pass_first.eq(fetched)]
@@ -387,10 +371,6 @@ class Sequencer(wiring.Component):
                         # The next record is read while this pass takes its last step, so that passes follow closely.
                         m.d.comb += table_read.en.eq(1)
                         m.d.sync += [step.eq(0), *begin_pass]
-                        if not pipelined:
-                            following = Signal.like(pass_index)
-                            m.d.comb += [following.eq(Mux(last_pass, 0, pass_index + 1)), table_read.addr.eq(following)]
-                            m.d.sync += pass_index.eq(following)
                         with m.If(last_pass):
                             m.d.sync += [*next_tile, tile_weight.eq(tile_weight + header.tile_stride)]
                             with m.If(last_tile):

@@ -93,7 +93,7 @@ class FlashReader(wiring.Component):
     o : Out(stream)
         Bytes of the record, behind its length.
     busy : Out(1)
-        High from reset until the last byte has been taken, or the magic was found to be missing.
+        High from reset until the last byte has been taken, or the magic was found to be missing; from a flip-flop.
     select, clock, copi : Out(1)
         Pins of the flash, from flip-flops; `select` is active high.
     cipo : In(1)
@@ -131,7 +131,14 @@ class FlashReader(wiring.Component):
         left = Signal(_LENGTH_BITS, init=_PAUSE - 1)  # cycles of a pause, then bytes of the record
         m.d.comb += [self.copi.eq(shifted[-1]), self.o.payload.eq(shifted)]
 
-        with m.FSM() as machine:
+        busy = Signal(init=1)
+        m.d.comb += self.busy.eq(busy)
+
+        def end(m: Module) -> None:
+            m.d.sync += busy.eq(0)
+            m.next = "Done"
+
+        with m.FSM():
             with m.State("Pause"):
                 m.d.sync += left.eq(left - 1)
                 with m.If(left == 0):
@@ -156,7 +163,7 @@ class FlashReader(wiring.Component):
                     for number, byte in enumerate(RECORD_MAGIC, magic):
                         with m.Case(number):
                             with m.If(shifted != byte):
-                                m.next = "Done"
+                                end(m)
                     with m.Case(*range(length, content)):
                         m.d.sync += left.eq(Cat(shifted, left))
                     with m.Case(content):
@@ -167,10 +174,9 @@ class FlashReader(wiring.Component):
                         with m.Else():
                             m.d.sync += left.eq(left - 1)
                             with m.If(left == 1):
-                                m.next = "Done"
+                                end(m)
             with m.State("Done"):
                 m.d.sync += self.select.eq(0)
-        m.d.comb += self.busy.eq(~machine.ongoing("Done"))
         return m
 
 

@@ -60,7 +60,8 @@ def read_routing(path: Path, board: Board, seed: int) -> Routing:
     report = json.loads(path.read_text("utf-8"))
     wanted = board.clock_hz / 1e6
     clocks = report["fmax"].values()
-    if not any(abs(clock["constraint"] - wanted) < 1e-3 * wanted for clock in clocks):
+    # Of an iCE40's PLL, nextpnr multiplies a part of the period, in whole picoseconds: 33 MHz are 33.034 to it.
+    if not any(abs(clock["constraint"] - wanted) < 3e-3 * wanted for clock in clocks):
         found = sorted(clock["constraint"] for clock in clocks)
         raise RuntimeError(f"{board.title} must have a clock of {wanted:g} MHz, but nextpnr finds {found} MHz")
     # Every clock counts, scaled to the engine's.

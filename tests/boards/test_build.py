@@ -89,7 +89,7 @@ def test_icebreaker(built: tuple[Path, Result]) -> None:
     }, "nothing of a build is left but its products"
     report = json.loads((folder / "icebreaker.report.json").read_text())
     assert report["seed"] == 1 and report["seeds"] == {"1": report["fmax_mhz"]}
-    assert report["fmax_mhz"] >= report["clock_mhz"] == 21
+    assert report["fmax_mhz"] >= report["clock_mhz"] == 27
     cells = report["cells"]
     assert cells["SPRAMs (256 Kbit)"] == {"used": 1, "available": 4} and cells["DSPs"]["used"] == 0
     assert 500 < cells["logic cells"]["used"] < cells["logic cells"]["available"] == 5280
@@ -98,7 +98,7 @@ def test_icebreaker(built: tuple[Path, Result]) -> None:
     assert (folder / "icebreaker.bin").read_bytes()[:7] == bytes.fromhex("ff0000ff7eaa99")
     assert (folder / "icebreaker.bin").stat().st_size == 104_090
     output = " ".join(result.output.split())
-    assert f"{report['fmax_mhz']} MHz with seed {report['seed']}; the clock is 21 MHz" in output
+    assert f"{report['fmax_mhz']} MHz with seed {report['seed']}; the clock is 27 MHz" in output
     assert f"Slowest path: {report['slowest_path']}" in output
     assert result.output.rstrip().endswith(str(folder / "icebreaker.bin"))
 
@@ -110,7 +110,7 @@ def test_manifest_is_that_of_the_engine(built: tuple[Path, Result]) -> None:
     assert manifest.geometry == board.geometry.replace(**CHANGES, result_depth=16)
     bitstream, part = read_build(board, folder)
     assert bitstream == folder / "icebreaker.bin"
-    assert part["clock_hz"] == 21_000_000 and part["baud"] == 1_000_000 and part["network"] is None
+    assert part["clock_hz"] == 27_000_000 and part["baud"] == 1_000_000 and part["network"] is None
 
 
 def test_same_bytes_twice(built: tuple[Path, Result], tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_clock_that_the_tools_do_not_know(tmp_path: Path) -> None:
     report = {"fmax": {"clk": {"achieved": 50.0, "constraint": 12.0}}, "critical_paths": [], "utilization": {}}
     (tmp_path / "report.json").write_text(json.dumps(report))
     with pytest.raises(
-        RuntimeError, match=r"^iCEBreaker must have a clock of 21 MHz, but nextpnr finds \[12\.0\] MHz$"
+        RuntimeError, match=r"^iCEBreaker must have a clock of 27 MHz, but nextpnr finds \[12\.0\] MHz$"
     ):
         read_routing(tmp_path / "report.json", find_board("icebreaker"), 1)
 
@@ -304,24 +304,24 @@ def test_slowest_path_is_named_by_cells_or_else_by_nets(names: list[str], expect
     path = {"from": "posedge clk", "to": "posedge clk", "path": steps}
     pins = {"from": "<async>", "to": "posedge clk", "path": 9 * steps}
     used = {cell: {"used": 1, "available": 2} for cell in BOARDS["icebreaker"].cells.values()}
-    clocks = {"clk": {"achieved": 20.0, "constraint": 21.0}}
+    clocks = {"clk": {"achieved": 20.0, "constraint": 27.0}}
     report = {"fmax": clocks, "critical_paths": [pins, path], "utilization": used}
     (tmp_path / "report.json").write_text(json.dumps(report))
     routing = read_routing(tmp_path / "report.json", BOARDS["icebreaker"], 3)
     assert routing.path() == f"{expected}, 5.0 ns, 5.0 ns of it on wires"
-    assert (routing.meets, routing.fmax, routing.wanted, routing.seed) == (False, 20.0, 21.0, 3)
+    assert (routing.meets, routing.fmax, routing.wanted, routing.seed) == (False, 20.0, 27.0, 3)
 
 
 def test_fastest_seed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several the fastest, of equally fast ones the first; all are in the report."""
-    fmax = {1: 20.5, 2: 22.25, 3: 25.5, 4: 25.5}
+    fmax = {1: 26.5, 2: 28.25, 3: 31.5, 4: 31.5}
     log = fake_tools(tmp_path / "tools", monkeypatch, fmax=fmax)
     build = build_board(SMALL_BOARD, tmp_path / "out", seeds=4)
-    assert (build.report["seed"], build.report["fmax_mhz"]) == (3, 25.5)
+    assert (build.report["seed"], build.report["fmax_mhz"]) == (3, 31.5)
     assert build.report["seeds"] == {str(seed): value for seed, value in fmax.items()}
     assert build.bitstream.read_text().endswith("seed3\n")
     assert sorted(line.split()[:2] for line in log.read_text().splitlines()) == [["--seed", str(seed)] for seed in fmax]
-    with pytest.raises(RuntimeError, match=r"^iCEBreaker misses its clock: 20\.50 MHz of 21 MHz with seed 1; "):
+    with pytest.raises(RuntimeError, match=r"^iCEBreaker misses its clock: 26\.50 MHz of 27 MHz with seed 1; "):
         build_board(SMALL_BOARD, tmp_path / "out")
 
 

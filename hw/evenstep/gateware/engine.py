@@ -82,8 +82,8 @@ class Engine(wiring.Component):
         )
         m.submodules.core = core = Core(self.geometry, images=self.images, weight_memory=self.weight_memory)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
-        # The receiver's length is that of the packet which the decoder takes the second byte of: at the latest in the
-        # cycle after that byte left, as it never waits there, and no next packet is whole by then.
+        # The receiver's length is that of the packet which the decoder has taken the second byte of: at the latest two
+        # cycles after that byte left, as it never waits there, and no next packet is whole by then.
         m.submodules.asked = asked = ByteBuffer()
         m.submodules.answered = answered = ByteBuffer()
         wiring.connect(m, receiver.o, asked.i)

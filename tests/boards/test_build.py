@@ -280,6 +280,20 @@ def test_clock_that_the_tools_do_not_know(tmp_path: Path) -> None:
         read_routing(tmp_path / "report.json", find_board("icebreaker"), 1)
 
 
+def test_clock_of_a_pll_that_the_tools_round(tmp_path: Path) -> None:
+    """What nextpnr finds behind an iCE40's PLL for 33 MHz; a step of the PLL further is another clock."""
+    board = replace(find_board("icebreaker"), clock_hz=33_000_000)
+    used = {cell: {"used": 1, "available": 2} for cell in board.cells.values()}
+    for constraint, known in ((33.03382873535156, True), (33.75, False)):
+        clocks = {"clk": {"achieved": 35.0, "constraint": constraint}}
+        (tmp_path / "report.json").write_text(json.dumps({"fmax": clocks, "critical_paths": [], "utilization": used}))
+        if known:
+            assert read_routing(tmp_path / "report.json", board, 1).meets
+        else:
+            with pytest.raises(RuntimeError, match=r"^iCEBreaker must have a clock of 33 MHz, but nextpnr finds"):
+                read_routing(tmp_path / "report.json", board, 1)
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [

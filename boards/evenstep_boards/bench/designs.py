@@ -33,6 +33,9 @@ __all__ = [
 
 ACCUMULATOR_BITS = 16
 _WIDE = "-wide"
+_RECODED = "recoded"
+#: Structures of elements that are planned, and made of the target's cells.
+_PLANNED = (*COUNTERS[1:], _RECODED)
 #: Structures that ours are compared with, mapped with the options that ours are.
 BASELINES = ("product", "popcount")
 #: The same as Yosys maps them by itself, where that is another thing.
@@ -166,7 +169,7 @@ class ElementDesign(Design):
 
     @property
     def latency(self) -> int:
-        if self.structure not in (*COUNTERS[1:], "pipelined", "recoded"):
+        if self.structure not in (*_PLANNED, "pipelined"):
             return 1
         if self.target != "ecp5":
             return _FEW_REGISTERS
@@ -183,7 +186,7 @@ class ElementDesign(Design):
         accumulator: Any = {"accumulator_bits": ACCUMULATOR_BITS, "digit_step": 0}
         if self.structure == "ecp5":
             return CellForm(ChainElement(**sizes, **accumulator), "ecp5")
-        if self.structure == "recoded":
+        if self.structure == _RECODED:
             counter = TreeCounter(**sizes, recoded=True)
         elif self.structure in COUNTERS:
             counter = create_counter(self.structure, **sizes)
@@ -195,8 +198,7 @@ class ElementDesign(Design):
             }
             counter = others[self.structure.removesuffix(_WIDE)](**sizes)
         element = ProcessingElement(counter, **accumulator)
-        ours = self.structure in (*COUNTERS[1:], "recoded")
-        return CellForm(element, TARGETS[self.target].family) if ours else element
+        return CellForm(element, TARGETS[self.target].family) if self.structure in _PLANNED else element
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -214,11 +214,10 @@ class _Compiler:
         words = weight_words(lanes, columns=g.columns, lanes=g.lanes, lane_bits=g.lane.bits)
         constants = constant_words(arrangement.flat, own, operation.rescale, g, excess)
         self._constants += constants + constants[-1:] * surplus
-        if operation.rescale is not None:
-            excess = np.zeros_like(excess)  # the biases have taken it
-        self._add_constants(operation, outputs, excess)
+        left = 0 if operation.rescale else excess  # the biases have taken it
+        self._add_constants(operation, outputs, left)
         macs = layer.macs(self._types[operation.source].shape) * g.batch * own.digits * source.layout.digits
-        self._append(operation, descriptor, words, macs=macs, excess=excess)
+        self._append(operation, descriptor, words, macs=macs, excess=left)
 
     def _written_to(self, operation: Operation, outputs: int) -> dict[str, Any]:
         """What a descriptor says of an operation's outputs."""
@@ -256,17 +255,15 @@ class _Compiler:
             join = replace(join, knee_base=len(self._knees), shift=bend.shift, bits=bend.bits)
         return replace(join, largest=isinstance(operation.layer, Scan) and isinstance(operation.layer.pool, MaxPool))
 
-    def _add_constants(self, operation: Operation, outputs: int, excess: np.ndarray | None = None) -> None:
+    def _add_constants(self, operation: Operation, outputs: int, excess: np.ndarray | int = 0) -> None:
         """Knees, and either thresholds or places of results, of an operation's outputs.
 
-        Values are by `excess` of each channel more than they should be, int64 (channels,); None: nowhere.
+        Values are by `excess` of each channel more than they should be, int64 (channels,).
         """
         if operation.bend is not None:
             knees = knee_words(operation.bend, self._types[operation.bend_source])
             self._knees += knees + knees[-1:] * (outputs - len(knees))
         if operation.thresholds is not None:
-            if excess is None:
-                excess = np.zeros(operation.thresholds.channels, np.int64)
             self._thresholds += threshold_words(operation, outputs, self._geometry, excess)
             self._channels += outputs
         elif operation.kept is None:
@@ -319,14 +316,14 @@ class _Compiler:
         *,
         macs: int = 0,
         ended: bool = True,
-        excess: np.ndarray | None = None,
+        excess: np.ndarray | int = 0,
     ) -> None:
         places: dict[str, Placement | WidePlacement | int] = {}
         if operation.kept is not None:
             places[operation.kept] = self._wide[operation.kept]
         if operation.name != operation.kept:
             places[operation.name] = self._places.get(operation.name, descriptor.channel_base)
-        more = () if excess is None or not excess.any() else tuple(excess.tolist())
+        more = tuple(np.ravel(excess).tolist()) if np.any(excess) else ()
         writes = tuple(
             Result(name, self._types[name].shape, place, excess=more if isinstance(place, int) else ())
             for name, place in places.items()

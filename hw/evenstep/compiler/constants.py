@@ -12,7 +12,7 @@ __all__ = ["constant_words", "knee_words"]
 
 
 def constant_words(
-    layer: Dense, weights: LaneWeights, rescale: Rescale | None, geometry: Geometry, excess: np.ndarray
+    layer: Dense, weights: LaneWeights, rescale: Rescale | None, geometry: Geometry, excess: np.ndarray | int = 0
 ) -> list[int]:
     """A word of constants for each output, or none where the layer needs none.
 

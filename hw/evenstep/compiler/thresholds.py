@@ -12,7 +12,7 @@ from evenstep.spec.thresholds import Thresholds
 __all__ = ["channel_words", "threshold_words"]
 
 
-def threshold_words(operation: Operation, outputs: int, geometry: Geometry, excess: np.ndarray) -> list[int]:
+def threshold_words(operation: Operation, outputs: int, geometry: Geometry, excess: np.ndarray | int = 0) -> list[int]:
     """Words of all channels; `outputs` with those behind them that nobody reads, which give 0.
 
     The values that are compared are by `excess` of each channel, int64 (channels,), more than those of the operation.
@@ -25,6 +25,7 @@ def threshold_words(operation: Operation, outputs: int, geometry: Geometry, exce
     g, thresholds = geometry, operation.thresholds
     assert thresholds is not None
     words: list[int] = []
+    excess = np.broadcast_to(excess, thresholds.channels)
     thresholds = Thresholds(thresholds.values + excess[:, None], thresholds.flips)
     for channel, (low, high) in enumerate(_limits(operation, thresholds.channels)):
         more = int(excess[channel])

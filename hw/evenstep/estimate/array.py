@@ -151,14 +151,10 @@ def array_flip_flops(geometry: Geometry) -> int:
 def _waiting(g: Geometry) -> tuple[int, int]:
     """Flip-flops of operands that wait in an array of adder plans, whose elements share them; those of an element."""
     adder = create_adder_plan(g.lanes, g.weight_bits, g.act_bits, recoded=g.lane.recoded)
-    given = [_operands(*bit) for bit in adder.bits]
+    # Products are made where they are used, so that their operands wait; all other bits are made before.
+    given = [(acts[0], weights[0]) if kind == "product" else None for acts, weights, kind in adder.bits]
     acts, weights, sums = _passed(adder.plan, given, adder.plan.boundaries(counter_latency(g)))
     return g.rows * sum(acts.values()) + g.columns * sum(weights.values()), sums
-
-
-def _operands(acts: Sequence[Key], weights: Sequence[Key], kind: str) -> tuple[Key, Key] | None:
-    """What makes a bit that an adder plan is given, if that is a product that nothing makes before it is used."""
-    return (acts[0], weights[0]) if kind == "product" else None
 
 
 def _portable_registers(lanes: int, weight_bits: int, act_bits: int, latency: int) -> int:

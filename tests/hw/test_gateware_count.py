@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenstep.gateware.count import Counter, create_counter
-from evenstep.gateware.counters.plans import create_adder_plan, create_alu_plan, create_chain_plan, create_lut6_plan
+from evenstep.gateware.counters.adder_plans import create_adder_plan
+from evenstep.gateware.counters.plans import create_alu_plan, create_chain_plan, create_lut6_plan
 from evenstep.gateware.dot import DotProduct
 from evenstep.gateware.piecewise import create_lane_counter
 from evenstep.spec import COUNTERS, LaneFormat

@@ -3,12 +3,14 @@
 import itertools
 import random
 from collections import Counter as Multiset
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evenstep.gateware.counters.adder_plans import AdderBit, InputKey, create_adder_plan
 from evenstep.gateware.counters.alu import ALU
 from evenstep.gateware.counters.compression import plan_compression
 from evenstep.gateware.counters.compression_planner import create_compression_plan
@@ -17,7 +19,7 @@ from evenstep.gateware.counters.lut6 import LUT6
 from evenstep.gateware.counters.packing import CHAIN_POSITIONS
 from evenstep.gateware.counters.plan import Operand, Plan
 from evenstep.gateware.counters.planner import create_plan
-from evenstep.gateware.counters.plans import create_adder_plan, create_alu_plan, create_chain_plan, create_lut6_plan
+from evenstep.gateware.counters.plans import create_alu_plan, create_chain_plan, create_lut6_plan
 from evenstep.gateware.counters.position import NONE_PENDING, Pending, PositionRules
 from evenstep.gateware.counters.reduction import FLIP_FLOP_COST, approximate_reduction, product_heights
 from evenstep.gateware.counters.store import PLANS, read_reductions
@@ -117,15 +119,15 @@ def test_chains_stay_small(lanes: int, weight_bits: int, act_bits: int, luts: in
 
 
 @pytest.mark.parametrize(
-    "lanes, weight_bits, act_bits, cells", [(16, 1, 1, 34), (64, 1, 1, 148), (16, 2, 2, 140), (16, 4, 4, 583)]
+    "lanes, weight_bits, act_bits, cells", [(16, 1, 1, 32), (64, 1, 1, 130), (16, 2, 2, 134), (16, 4, 4, 555)]
 )
 def test_adder_plan_stays_small(lanes: int, weight_bits: int, act_bits: int, cells: int) -> None:
-    assert create_adder_plan(lanes, weight_bits, act_bits).cells <= cells
+    assert create_adder_plan(lanes, weight_bits, act_bits).cells(latency=2) <= cells
 
 
-@pytest.mark.parametrize("lanes, weight_bits, act_bits, cells", [(16, 2, 2, 114), (32, 2, 2, 233), (16, 4, 4, 478)])
+@pytest.mark.parametrize("lanes, weight_bits, act_bits, cells", [(16, 2, 2, 108), (32, 2, 2, 219), (16, 4, 4, 450)])
 def test_adder_plan_of_recoded_weights_stays_small(lanes: int, weight_bits: int, act_bits: int, cells: int) -> None:
-    assert create_adder_plan(lanes, weight_bits, act_bits, recoded=True).cells <= cells
+    assert create_adder_plan(lanes, weight_bits, act_bits, recoded=True).cells(latency=2) <= cells
 
 
 @pytest.mark.parametrize("recoded", [False, True])
@@ -143,25 +145,41 @@ def test_adder_plan_adds_what_its_bits_are(lanes: int, weight_bits: int, act_bit
         acts, weights = (
             [rng.integers(0, 2**bits, lanes), np.full(lanes, 2**bits - 1)][n == 0] for bits in (act_bits, weight_bits)
         )
-        bits = []
-        for acts_of, weights_of, kind in adder.bits:
-            a, w = (
-                [int(codes[lane]) >> place & 1 for lane, place in at]
-                for codes, at in ((acts, acts_of), (weights, weights_of))
-            )
-            if kind.startswith("digit"):
-                digit, width = [0, -1, 2, 1][w[0] + 2 * w[1]], len(a)
-                value = digit * sum(bit << place for place, bit in enumerate(a)) + (digit < 0) * 2**width
-                bits.append(value >> int(kind[-1]) & 1)
-            elif kind.startswith("bit"):
-                bits.append((a[0] + 2 * a[1]) * (w[0] + 2 * w[1]) >> int(kind[-1]) & 1)
-            else:
-                bits.append(sum(x & y for x, y in zip(a, w, strict=True)) >> (kind == "both") & 1)
+        values = {"act": acts, "weight": weights}
+        bits = [_value(bit, lambda key, of=values: int(of[key[0]][key[1]]) >> key[2] & 1) for bit in adder.bits]
         expected = acts @ weights
         if recoded:
             lane = LaneFormat(weight_bits, recoded=True)
             expected = lane.counted(weights)[0] @ acts + lane.added(weights, act_bits).sum()
         assert adder.plan.evaluate(bits) == expected
+
+
+@pytest.mark.parametrize(
+    "lanes, weight_bits, act_bits, recoded", [(16, 1, 1, False), (5, 3, 2, False), (16, 2, 2, True), (16, 4, 4, True)]
+)
+def test_bits_beside_products_in_carries(lanes: int, weight_bits: int, act_bits: int, recoded: bool) -> None:
+    """Each takes the LUT of a product that no register holds, whose inputs are where the carry has them."""
+    adder = create_adder_plan(lanes, weight_bits, act_bits, recoded=recoded)
+    stages = {segment.carry.bits[0]: segment.stage for segment in adder.plan.segments if segment.carry}
+    for latency in range(adder.stages + 2):
+        shared = adder.shared(latency)
+        ready = min(adder.plan.boundaries(latency), default=adder.stages + 1)
+        assert len(set(shared.values())) == len(shared) and all(stages[bit] < ready for bit in shared)
+        for product, above in ((adder.bits[bit], adder.bits[above]) for bit, above in shared.items()):
+            keys = above.lut_inputs(product)
+            assert product.late and not above.late
+            assert keys[1:3] == product.inputs and set(above.inputs) <= set(keys)
+            for number in range(16):
+                value = _value(above, lambda key, n=number, keys=keys: n >> keys.index(key) & 1)
+                assert above.table(keys) >> number & 1 == value
+        assert adder.cells(latency) == adder.cells(latency=adder.stages + 1) - len(shared)
+    assert adder.shared(0) and not adder.shared(adder.stages + 1)
+
+
+def _value(bit: AdderBit, of: Callable[[InputKey], int]) -> int:
+    """A bit, for the values of what it depends on."""
+    inputs = [of(key) for key in bit.inputs]
+    return bit.value(inputs[: len(bit.acts)], inputs[len(bit.acts) :])
 
 
 @pytest.mark.parametrize(

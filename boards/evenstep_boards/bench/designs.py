@@ -40,8 +40,6 @@ _PLANNED = (*COUNTERS[1:], _RECODED)
 BASELINES = ("product", "popcount")
 #: The same as Yosys maps them by itself, where that is another thing.
 WIDE_BASELINES = tuple(f"{structure}{_WIDE}" for structure in BASELINES)
-#: Registers of other targets' elements: behind half of the stages and behind the count, as iCE40's boards need.
-_FEW_REGISTERS = 2
 _CHANNELS = 16
 
 
@@ -57,20 +55,23 @@ class Target:
         One of `evenstep_boards.place`, if blocks are placed.
     most_seeds : int or None
         Most placements of a block, where each takes half an hour and more.
+    registers : int or None
+        Registers of planned elements, spread over their stages. None: behind each stage.
     """
 
     family: str
     device: str | None
     most_seeds: int | None = None
+    registers: int | None = None
 
 
 TARGETS = {
     "ecp5": Target("ecp5", "lfe5u-85f"),
     "ecp5-spread": Target("ecp5", "lfe5u-85f-spread", most_seeds=1),
-    "ice40": Target("ice40", "hx8k"),
-    "up5k": Target("ice40", "up5k"),
-    "gowin": Target("gowin", None),
-    "xilinx7": Target("xilinx7", None),
+    "ice40": Target("ice40", "hx8k", registers=3),
+    "up5k": Target("ice40", "up5k", registers=3),
+    "gowin": Target("gowin", None, registers=2),
+    "xilinx7": Target("xilinx7", None, registers=2),
 }
 
 
@@ -171,10 +172,8 @@ class ElementDesign(Design):
     def latency(self) -> int:
         if self.structure not in (*_PLANNED, "pipelined"):
             return 1
-        if self.target != "ecp5":
-            return _FEW_REGISTERS
         plan = create_chain_plan(self.lanes, self.weight_bits, self.act_bits, ACCUMULATOR_BITS)
-        return max(1, plan.stages)
+        return TARGETS[self.target].registers or max(1, plan.stages)
 
     def component(self) -> wiring.Component:
         sizes: Any = {

@@ -13,8 +13,9 @@ from importlib.resources import files
 from itertools import product
 
 from evenstep.checks import check_choice
+from evenstep.gateware.counters.adder_plans import AdderPlan, create_adder_plan
 from evenstep.gateware.counters.plan import Operand, Plan
-from evenstep.gateware.counters.plans import create_adder_plan, create_chain_plan
+from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.timing import act_sum_landing, counter_latency, is_pipelined, landing_registers, operand_reach
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.geometry import Geometry
@@ -73,9 +74,9 @@ def array_terms(geometry: Geometry, family: str) -> tuple[int, dict[str, int]]:
         pairs = (g.columns + 1) // 2
         selection = g.rows * g.accumulator_bits * (pairs + -(-(pairs - 1) // 3) + 1) + act_sums * g.accumulator_bits
         return chains + selection, {"array": 1, "columns": g.columns}
-    sizes = g.lanes, g.weight_bits, g.act_bits
     planned = g.counter == "ice40"
-    counters = [(elements, _planned_terms(*sizes, g.lane.recoded) if planned else _portable_terms(*sizes))]
+    of_element = _planned_terms(g) if planned else _portable_terms(g.lanes, g.weight_bits, g.act_bits)
+    counters = [(elements, of_element)]
     counters += [(act_sums, _portable_terms(g.lanes, 1, g.act_bits))]
     terms = {"array": 1}
     for count, of_counter in counters:
@@ -101,10 +102,15 @@ def _portable_terms(lanes: int, weight_bits: int, act_bits: int) -> dict[str, in
     return quantities
 
 
-def _planned_terms(lanes: int, weight_bits: int, act_bits: int, recoded: bool) -> dict[str, int]:
+def _planned_terms(g: Geometry) -> dict[str, int]:
     """Quantities of a counter of planned additions: LUTs of what is given, and cells of the additions."""
-    adder = create_adder_plan(lanes, weight_bits, act_bits, recoded=recoded)
-    return {"planned products": len(adder.bits), "positions": adder.cells - len(adder.bits)}
+    adder = _adder_plan(g)
+    products = len(adder.bits)
+    return {"planned products": products, "positions": adder.cells(counter_latency(g)) - products}
+
+
+def _adder_plan(g: Geometry) -> AdderPlan:
+    return create_adder_plan(g.lanes, g.weight_bits, g.act_bits, recoded=g.lane.recoded)
 
 
 def _chain_luts(g: Geometry, weight_bits: int) -> int:
@@ -150,9 +156,8 @@ def array_flip_flops(geometry: Geometry) -> int:
 
 def _waiting(g: Geometry) -> tuple[int, int]:
     """Flip-flops of operands that wait in an array of adder plans, whose elements share them; those of an element."""
-    adder = create_adder_plan(g.lanes, g.weight_bits, g.act_bits, recoded=g.lane.recoded)
-    # Products are made where they are used, so that their operands wait; all other bits are made before.
-    given = [(acts[0], weights[0]) if kind == "product" else None for acts, weights, kind in adder.bits]
+    adder = _adder_plan(g)
+    given = [(bit.acts[0], bit.weights[0]) if bit.late else None for bit in adder.bits]
     acts, weights, sums = _passed(adder.plan, given, adder.plan.boundaries(counter_latency(g)))
     return g.rows * sum(acts.values()) + g.columns * sum(weights.values()), sums
 

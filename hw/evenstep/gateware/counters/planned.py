@@ -42,8 +42,8 @@ class PlannedCounter(Counter):
     def max_latency(self) -> int:
         return self.plan.stages + 1
 
-    def given(self, m: Module) -> Sequence[Given]:
-        """Inputs of the plan: the partial products, which need no logic of their own."""
+    def given(self, m: Module, *, cells: bool) -> Sequence[Given]:
+        """Inputs of the plan: the partial products, which need no logic of their own. `cells`: as the family's."""
         return chain_inputs(
             self.lanes,
             self.weight_bits,
@@ -56,8 +56,10 @@ class PlannedCounter(Counter):
 
     def elaborate(self, platform):
         m = Module()
-        add = type(self).add_cells if has_cells(platform, self.family) else add_separately
-        operand = add_plan(m, self.plan, self.given(m), enable=self.enable, latency=self.latency, add=add)
+        cells = has_cells(platform, self.family)
+        add = type(self).add_cells if cells else add_separately
+        given = self.given(m, cells=cells)
+        operand = add_plan(m, self.plan, given, enable=self.enable, latency=self.latency, add=add)
         columns = self.plan.result
         m.d.comb += self.count.eq(Cat(operand(*column).value if column else Const(0, 1) for column in columns))
         return m

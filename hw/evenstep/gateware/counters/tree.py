@@ -4,7 +4,7 @@ What is added must come from LUTs or flip-flops there, so a partial product cost
 function of four inputs: two bits of an activation times two bits of a weight are a number of four bits, four cells as
 the partial products would be, and no more than 9; and where single bits meet, two lanes' products are half added in the
 two cells that the products would take. These numbers are added by a tree (`evenstep.gateware.counters.trees`), and some
-products by the carries that it starts with.
+products by the carries that it starts with, in cells whose LUTs make another bit.
 
 Recoded weights (`evenstep.spec.LaneFormat`) have digits of -1, 0, 1 and 2 for two bits. With a power of two for what
 would be negative, two bits of an activation times a digit are at most 6: three cells, and narrower sums.
@@ -12,10 +12,10 @@ would be negative, two bits of an activation times a digit are at most 6: three 
 
 from amaranth.hdl import Cat, Const, Signal, Value
 
+from evenstep.gateware.counters.adder_plans import AdderPlan, InputKey, create_adder_plan
 from evenstep.gateware.counters.pipeline import Given
 from evenstep.gateware.counters.planned import PlannedCounter
-from evenstep.gateware.counters.plans import AdderPlan, create_adder_plan
-from evenstep.gateware.counters.sb_carry import add_ice40_cells
+from evenstep.gateware.counters.sb_carry import add_ice40_cells, create_ice40_lut
 from evenstep.spec.encoding import unsigned_bits
 from evenstep.spec.lane import recoded_offset
 
@@ -52,39 +52,26 @@ class TreeCounter(PlannedCounter):
     def _adders(self) -> AdderPlan:
         return create_adder_plan(self.lanes, self.weight_bits, self.act_bits, recoded=self.recoded)
 
-    def given(self, m):
-        given: list[Given] = []
-        for number, (acts, weights, kind) in enumerate(self._adders.bits):
-            a = [(("act", *at), self.acts[at[0] * self.act_bits + at[1]], self.enable) for at in acts]
-            w = [(("weight", *at), self.weights[at[0] * self.weight_bits + at[1]], self.enable) for at in weights]
-            if kind == "product":
-                given.append((a[0], w[0]))
+    def given(self, m, *, cells):
+        adders = self._adders
+        products = {above: adders.bits[bit] for bit, above in adders.shared(self.latency).items()}
+        made: list[Given] = []
+        for number, bit in enumerate(adders.bits):
+            if bit.late:
+                made.append(tuple((key, self._input(key), self.enable) for key in bit.inputs))
                 continue
-            bit = Signal(name=f"product{number}")
-            m.d.comb += bit.eq(_value(kind, [each[1] for each in a], [each[1] for each in w]))
-            given.append(((number, bit, self.enable),))
-        return given
+            keys = bit.lut_inputs(products.get(number))
+            table = bit.table(keys)
+            inputs = [Const(0, 1) if key is None else self._input(key) for key in keys]
+            value = Signal(name=f"product{number}")
+            if cells:
+                m.submodules += create_ice40_lut(table, inputs, value)
+            else:
+                m.d.comb += value.eq(Const(table, 2 ** len(keys)).bit_select(Cat(inputs), 1))
+            made.append(((number, value, self.enable),))
+        return made
 
-
-def _value(kind: str, a: list[Value], w: list[Value]) -> Value:
-    """Bit of a product of two-bit numbers or with a recoded digit, product of bits, or half of the sum of two."""
-    if kind == "and":
-        return a[0] & w[0]
-    if kind == "xor":
-        return (a[0] & w[0]) ^ (a[1] & w[1])
-    if kind == "both":
-        return a[0] & w[0] & a[1] & w[1]
-    low = a[0] & w[0]
-    if kind == "digit 0":
-        return low
-    if kind.startswith("digit"):
-        return _digit_bit(int(kind[-1]), a, negative=w[0] & ~w[1], doubled=w[1] & ~w[0], single=w[1] & w[0])
-    high = a[1] & w[1]
-    return {"bit 0": low, "bit 1": (a[1] & w[0]) ^ (a[0] & w[1]), "bit 2": high & ~low, "bit 3": high & low}[kind]
-
-
-def _digit_bit(place: int, a: list[Value], *, negative: Value, doubled: Value, single: Value) -> Value:
-    """Bit of the product with a recoded digit: `a`, or twice that, or what is missing to twice its weight."""
-    top = place == len(a)
-    missing = ~Cat(a).any() if top else a[place] ^ Cat(a[:place]).any()
-    return (negative & missing) | (doubled & a[place - 1]) | (Const(0, 1) if top else single & a[place])
+    def _input(self, key: InputKey) -> Value:
+        operand, lane, place = key
+        acts = operand == "act"
+        return self.acts[lane * self.act_bits + place] if acts else self.weights[lane * self.weight_bits + place]

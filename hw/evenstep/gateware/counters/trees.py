@@ -9,7 +9,9 @@ first, and the bits of one that lie below the other pass.
 
 A carry that starts at a cell of its own is the AND of two bits, whatever its LUT does. So a product that goes into the
 first carry of an addition costs no more than its LUT would, and saves an addition: three bits become two in two cells.
-Products are spent that way from the leaves up, as long as they make no sum wider.
+Its cell's LUT can make another bit, so it may cost nothing at all (`evenstep.gateware.counters.adder_plans`).
+Products are spent that way from the leaves up, as long as they make no sum wider. Where there is one for each addition,
+all of them get one, and the tree is the cheapest of sums that have it.
 """
 
 from collections.abc import Sequence
@@ -121,17 +123,22 @@ def create_tree_plan(inputs: tuple[int, ...], terms: Sequence[Term], products: S
 
 
 class _Tree:
-    """Additions so far, the products left for carries, by place, and additions that a tree still makes."""
+    """Additions so far, the products left for carries, by place, additions that a tree still makes, and whether all of
+    these get a product.
+    """
 
     def __init__(self) -> None:
         self.left = 0
+        self.filled = False
         self.additions: list[_Addition] = []
         self.products: dict[int, list[int]] = {}
 
     def add_alike(self, terms: Sequence[Term]) -> _Sum:
         """Sum of terms that all have the same place and the same largest."""
         waiting = iter(terms)
-        best = _trees(terms[0].largest, 1 << len(terms).bit_length())
+        # The last addition may stay without.
+        filled = len(self.products.get(terms[0].place, [])) + 2 >= len(terms)
+        best = _trees(terms[0].largest, filled, 1 << len(terms).bit_length())
 
         def add(count: int) -> _Sum:
             if count == 1:
@@ -139,6 +146,7 @@ class _Tree:
             part = best[count][2]
             return self.add(add(part), add(count - part))
 
+        self.filled = filled
         self.left = len(terms) - 1
         return add(len(terms))
 
@@ -179,7 +187,7 @@ class _Tree:
             return _Sum({**below.bits, **above.bits}, largest, max(below.level, above.level))
         start, stop = min(common), 1 + max(*below.bits, *above.bits)
         carry = None
-        wider = (largest + (1 << start)).bit_length() > largest.bit_length()
+        wider = not self.filled and (largest + (1 << start)).bit_length() > largest.bit_length()
         waiting = self.products.get(start, [])
         if waiting and (not wider or len(waiting) >= self.left):
             carry = waiting.pop(0)
@@ -204,11 +212,14 @@ def _given(term: Term) -> _Sum:
 
 
 @lru_cache(maxsize=64)
-def _trees(largest: int, count: int) -> list[tuple[int, int, int]]:
-    """Cells, levels and first part of the best tree of each number of equal terms, up to `count`."""
+def _trees(largest: int, filled: bool, count: int) -> list[tuple[int, int, int]]:
+    """Cells, levels and first part of the best tree of each number of equal terms, up to `count`.
+
+    `filled`: additions have a product each in their first carries.
+    """
     best = [(0, 0, 0), (0, 0, 0)]
     for many in range(2, count + 1):
-        width = (largest * many).bit_length()
+        width = (largest * many + filled * (many - 1)).bit_length()
         best.append(
             min(
                 (best[part][0] + best[many - part][0] + width, 1 + max(best[part][1], best[many - part][1]), part)

@@ -2,15 +2,15 @@
 
 import itertools
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenstep.gateware.header import HeaderDecoder, layer_configuration, load_members
-from evenstep.gateware.rotate import to_banks
+from evenstep.gateware.operands import has_blanks, operand_addresses, pass_record
 from evenstep.gateware.stages import Stages
-from evenstep.gateware.timing import is_pipelined, operand_latency, read_latency, threshold_interval
+from evenstep.gateware.timing import is_pipelined, operand_latency, read_latency
 from evenstep.gateware.window import WindowWalker
 from evenstep.spec.geometry import Geometry
 
@@ -145,21 +145,10 @@ class Sequencer(wiring.Component):
         g = self.geometry
         act_bits, weight_bits = self.act_bits, len(self.weight_address)
         pipelined = is_pipelined(g)
-        blanks = g.convolution or threshold_interval(g) > 1  # passes may read word 0 again and again
 
-        record = data.StructLayout(
-            {
-                "act": act_bits,
-                "weight": weight_bits,
-                "steps": 12,
-                "shift": 1,
-                "count": 1,
-                **({"padding": 9} if g.convolution else {}),
-                **({"blank": 1} if blanks else {}),
-                "single": 1,
-            }
+        m.submodules.passes = table = memory.Memory(
+            shape=pass_record(g, act_bits, weight_bits), depth=max(2, g.max_passes), init=[]
         )
-        m.submodules.passes = table = memory.Memory(shape=record, depth=max(2, g.max_passes), init=[])
         table_read, table_write = table.read_port(), table.write_port()
 
         # Fetch: words arrive `read_latency` cycles after their address.
@@ -212,38 +201,14 @@ class Sequencer(wiring.Component):
         # on their way to and through the memories wait with it, and nothing moves but what the array lets.
         go = self.step_ready if pipelined else ~self.step_valid | self.step_ready
         hold = Stages(m, go).hold
-        addresses: list[Value] = [Mux(current.blank, 0, current.act + step) if blanks else current.act + step]
-        # What a blank pass reads of recoded weights is known: the first word in every step, as more may not be there.
-        ahead = Mux(current.blank, 0, step) if blanks and g.lane.recoded else step
-        weight_address: Value = tile_weight + current.weight + ahead
         walker = WindowWalker(address_bits=act_bits, rows=self.places) if g.convolution else None
         if walker is not None:
             m.submodules.walker = walker
             m.d.comb += [walker.data.eq(fetched), walker.write.eq(header.window)]
-            inside: Value = walker.inside
-            offsets: list[Value] = [walker.offset] * self.places
             if g.neighbours:
                 m.d.comb += self.last_column.eq(walker.last_column)
-                inside = to_banks(inside, walker.bank)
-                behind = (walker.offset + walker.round)[:act_bits]
-                # But for the last bank, which is never behind itself.
-                offsets[:-1] = [Mux(bank < walker.bank, behind, walker.offset) for bank in range(g.rows - 1)]
-            asked_for = [weight_address, current.act, current.padding, current.blank]
-            if pipelined:
-                # The walker is a step behind, so that it looks at registers alone.
-                asked_for = hold(asked_for, "asked_for")
-            weight_address, act, padding, blank = asked_for
-            found = [(act + walker.tile)[:act_bits], (walker.padding + padding)[:act_bits], inside, *offsets]
-            if pipelined:
-                # Additions have a register in front of the choice, and the address of weights goes with them.
-                found = hold(found, "found")
-                weight_address, blank = hold([weight_address, blank], "waiting")
-            start, padding, inside, *offsets = found
-            # Beyond the picture, operands are those of padding; without any, those of word 0.
-            addresses = [
-                Mux(blank, 0, Mux(within, (start + offset)[:act_bits], padding))
-                for within, offset in zip(inside, offsets, strict=True)
-            ]
+        weight_word = tile_weight + current.weight
+        weight_address, addresses = operand_addresses(m, g, current, weight_word, step, walker=walker, hold=hold)
 
         with m.If(self.busy):
             m.d.sync += self.cycles.eq(self.cycles + 1)
@@ -327,7 +292,7 @@ class Sequencer(wiring.Component):
                 if g.convolution:
                     m.d.comb += table_write.data.padding.eq(pass_first[20:])
                 m.d.comb += table_write.data.single.eq(fetched[20:] == 0)
-                if blanks:
+                if has_blanks(g):
                     m.d.comb += table_write.data.blank.eq(pass_first[29])
                 m.d.sync += [pc.eq(pc + 1), pass_half.eq(~pass_half), pass_first.eq(fetched)]
                 with m.If(pass_half):

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from evenstep.checks import check_int
 from evenstep.compiler import Program, compile_network
 from evenstep.files import write_file
 from evenstep.generate import generate_block
+from evenstep.link.protocol import Region
 from evenstep.spec.network import Network
 from evenstep_boards.board import Board
 from evenstep_boards.boot import RECORD_OFFSET, boot_record
@@ -95,7 +96,7 @@ def build_board(
     images = program.sealed(program.signature) if program is not None and board.network == "embedded" else {}
     record = boot_record(program) if program is not None and board.network == "flash" else None
     report_stage("generate", False)
-    plan = _plan(board, BoardTop(board, images))
+    plan = _plan(board, images)
     commands = json.loads(plan[f"build_{DESIGN}.json"])["commands"]
     tools = [find_tool(command[0]) for command in commands]
     key = _key(board, plan, seeds, tools, record)
@@ -152,7 +153,7 @@ def read_build(board: Board, folder: Path) -> tuple[Path, dict[str, Any]]:
     return bitstream, part
 
 
-def _plan(board: Board, top: BoardTop) -> dict[str, Any]:
+def _plan(board: Board, images: Mapping[Region, Sequence[int]]) -> dict[str, Any]:
     """Files of Amaranth's plan of a build: the design, the tools' scripts and constraints, and their commands."""
     # Millions of small objects are made and no cycles worth collecting meanwhile: a quarter of the time.
     collecting = gc.isenabled()
@@ -161,7 +162,7 @@ def _plan(board: Board, top: BoardTop) -> dict[str, Any]:
         # Of every block, where a design is refused half made.
         warnings.simplefilter("ignore", UnusedElaboratable)
         try:
-            return board.prepare(top, DESIGN)
+            return board.prepare(BoardTop(board, images), DESIGN)
         except BaseException as error:
             failure = error.with_traceback(None)
             failure.__context__ = None

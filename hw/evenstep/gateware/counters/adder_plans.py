@@ -7,12 +7,16 @@ from itertools import product
 
 from evenstep.gateware.counters.plan import Plan
 from evenstep.gateware.counters.trees import Term, create_tree_plan
+from evenstep.spec.lane import LaneFormat
 
 __all__ = ["AdderBit", "AdderPlan", "InputKey", "create_adder_plan"]
 
 #: An input of a counter: ``"act"`` or ``"weight"``, lane and place.
 InputKey = tuple[str, int, int]
 _LUT_INPUTS = 4
+_DIGIT = LaneFormat(2, recoded=True)
+_DIGITS = _DIGIT.counted(range(4))[0].tolist()
+_ADDED = {act_bits: _DIGIT.added(range(4), act_bits).tolist() for act_bits in (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class AdderBit:
     kind : str
         ``"ones"``: how many pairs of an activation bit and a weight bit are both 1. ``"product"``: that of two numbers,
         of the activation bits and of the weight bits. ``"digit"``: that of the activation bits' number and a recoded
-        digit (`evenstep.spec.LaneFormat`), and of 2**n more if that is negative, for n activation bits.
+        digit, with what `evenstep.spec.LaneFormat` adds to it.
     acts, weights : tuple of (int, int)
         Activation bits and weight bits, by lane and place, the lowest first.
     place : int
@@ -47,8 +51,7 @@ class AdderBit:
         elif self.kind == "product":
             number = a * w
         else:
-            digit = (w ^ 1) - 1
-            number = digit * a + (2 ** len(acts) if digit < 0 else 0)
+            number = _DIGITS[w] * a + _ADDED[len(acts)][w]
         return number >> self.place & 1
 
     @property

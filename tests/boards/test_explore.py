@@ -227,6 +227,24 @@ def test_counters(here: list[Any], tmp_path: Path) -> None:
     assert failed.count > 0 and failed.example.endswith("ZeroDivisionError: division by zero")
 
 
+def test_counter_registers(here: list[Any], tmp_path: Path) -> None:
+    """As many of a counter as are swept: all of them are measured, as estimates know no clock."""
+    sweep = replace(SMALL, rows=(2,), counter=("portable", "ecp5"), counter_registers=(0, 1))
+    plan = one_network(place=PLACES["ecp5-25f"], sweep=sweep)
+    with Store(tmp_path / "results.jsonl") as store:
+        found = explore(plan, store)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jobs, "emit_verilog", lambda *_, **__: 1 / 0)
+            explore(replace(plan, method="synthesized"), store)
+    kinds = {("portable", 0), ("ecp5", 0), ("ecp5", 1)}
+    assert {(point.geometry.counter, point.geometry.counter_registers) for point in found.points} == kinds
+    tried = {job.geometry for job in here if isinstance(job, Synthesized)}
+    assert {(geometry.counter, geometry.counter_registers) for geometry in tried} == kinds
+    assert found.left_out["cannot be generated"].example.startswith(
+        "Counter registers must be 0 but with counter 'ecp5'"
+    )
+
+
 def test_neighbours(here: list[Any], tmp_path: Path) -> None:
     """Where pictures can be cut into lines, rows take one each, or all of them one; of a perceptron only one each."""
     random = np.random.default_rng(1)
@@ -458,6 +476,7 @@ def test_refusals(files: Path) -> None:
         (["--rows", "1,two"], "'two' is not a valid integer"),
         (["--rows", "0"], "Rows must be an integer from 1 to 64, not 0"),
         (["--counter", "magic"], "'magic' is not one of"),
+        (["--counter-registers", "17"], "Counter registers must be an integer from 0 to 16, not 17"),
         (["--counter", "ecp5"], "Counter on this device must be one of portable, ice40, not 'ecp5'"),
         (["--results", str(files / "nonsense.jsonl")], "nonsense.jsonl, line 1: must be a result"),
         (["--data", str(files / "bare.npz")], "bare.npz must have labels"),

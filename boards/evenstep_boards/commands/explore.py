@@ -53,6 +53,7 @@ _SWEPT = {
     "act_bits": (_List(), "Native width of activations, likewise."),
     "threshold_style": (_List(THRESHOLD_STYLES), "Comparators."),
     "counter": (_List(COUNTERS), "Structure that counts ones.  [default: those of the device that are estimated]"),
+    "counter_registers": (_List(), "Most registers of a counter, for ecp5; 0: one behind each stage."),
     "encoding": (_List(WEIGHT_ENCODINGS), "Weights that an engine takes."),
     "neighbours": (
         _List(("no", "yes")),

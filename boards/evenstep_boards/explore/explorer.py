@@ -198,10 +198,15 @@ class _Explorer:
         return points
 
     def _shortlist(self, points: Sequence[Point]) -> list[Point]:
-        """Engines that are worth measuring: the front of the estimates of each kind of counter."""
+        """Engines that are worth measuring: the front of the estimates of each kind of counter.
+
+        Registers tell in the clock, which no estimate knows: so many of them are a kind of their own.
+        """
+        kinds: dict[tuple[str, int], list[Point]] = {}
+        for point in points:
+            kinds.setdefault((point.geometry.counter, point.geometry.counter_registers), []).append(point)
         chosen = []
-        for counter in dict.fromkeys(point.geometry.counter for point in points):
-            kind = [point for point in points if point.geometry.counter == counter]
+        for kind in kinds.values():
             chosen += [kind[number] for number in pareto_front([point.costs for point in kind])]
         if behind := len(points) - len(chosen):
             self._found.leave_out("behind the front of the estimates", "not measured", behind)

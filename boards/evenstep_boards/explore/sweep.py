@@ -12,6 +12,14 @@ from evenstep.spec.wide import MultiThreshold
 
 __all__ = ["Sweep"]
 
+_RANGES = {
+    "rows": (1, 64),
+    "columns": (1, 256),
+    "lanes": (1, 1024),
+    "weight_bits": (1, 8),
+    "act_bits": (1, 8),
+    "counter_registers": (0, 16),
+}
 _CHOICES = {
     "threshold_style": THRESHOLD_STYLES,
     "counter": COUNTERS,
@@ -32,6 +40,8 @@ class Sweep:
         Precision of the array; wider codes run as digits. Empty: those of the network, and half as wide.
     threshold_style, counter, encoding, piecewise : tuple of str
         Structures. No `piecewise`: all that the network can make use of; no `counter`: see `arrays`.
+    counter_registers : tuple of int
+        Most registers of a counter; 0: one behind each stage.
     neighbours : tuple of bool
         Whether rows take neighbouring lines of one picture, or a picture each. Empty: both, where the network has
         pictures to be cut into lines.
@@ -44,14 +54,15 @@ class Sweep:
     act_bits: tuple[int, ...] = ()
     threshold_style: tuple[str, ...] = THRESHOLD_STYLES
     counter: tuple[str, ...] = ()
+    counter_registers: tuple[int, ...] = (0,)
     encoding: tuple[str, ...] = ("any",)
     piecewise: tuple[str, ...] = ()
     neighbours: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, high in (("rows", 64), ("columns", 256), ("lanes", 1024), ("weight_bits", 8), ("act_bits", 8)):
+        for name, (low, high) in _RANGES.items():
             for value in getattr(self, name):
-                check_int(name.replace("_", " ").capitalize(), value, 1, high)
+                check_int(name.replace("_", " ").capitalize(), value, low, high)
         for name, choices in _CHOICES.items():
             for value in getattr(self, name):
                 check_choice(name.replace("_", " ").capitalize(), value, choices)

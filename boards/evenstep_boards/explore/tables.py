@@ -53,6 +53,7 @@ def _columns(points: Sequence[Point]) -> list[tuple[str, list[str]]]:
         ("W x A", [f"{point.geometry.weight_bits} x {point.geometry.act_bits}" for point in points]),
         ("thresholds", [point.geometry.threshold_style for point in points]),
         ("counter", [point.geometry.counter for point in points]),
+        ("registers", [_registers(point) for point in points]),
         ("encoding", [point.geometry.encoding for point in points]),
         ("piecewise", [point.geometry.piecewise for point in points]),
         ("rows", ["neighbours" if point.geometry.neighbours else "pictures" for point in points]),
@@ -76,6 +77,12 @@ def _clock(points: Sequence[Point]) -> str:
     """The clock, where it is the same of all."""
     clocks = {point.clock for point in points}
     return f" at {round(clocks.pop(), 1):g} MHz" if len(clocks) == 1 else ""
+
+
+def _registers(point: Point) -> str:
+    """Those of a counter for which they can be chosen."""
+    g = point.geometry
+    return str(g.counter_registers or "all") if g.counter == "ecp5" else ""
 
 
 def _size(point: Point) -> str:

@@ -53,21 +53,18 @@ class Target:
         One of `evenstep_boards.synthesize`.
     device : str or None
         One of `evenstep_boards.place`, if blocks are placed.
-    most_seeds : int or None
-        Most placements of a block, where each takes half an hour and more.
     registers : int or None
-        Registers of planned elements, spread over their stages. None: behind each stage.
+        Registers of planned elements, spread over their stages; None: as many as a plan for ECP5 has stages.
     """
 
     family: str
     device: str | None
-    most_seeds: int | None = None
     registers: int | None = None
 
 
 TARGETS = {
     "ecp5": Target("ecp5", "lfe5u-85f"),
-    "ecp5-spread": Target("ecp5", "lfe5u-85f-spread", most_seeds=1),
+    "ecp5-spread": Target("ecp5", "lfe5u-85f-spread"),
     "ice40": Target("ice40", "hx8k", registers=3),
     "up5k": Target("ice40", "up5k", registers=3),
     "gowin": Target("gowin", None, registers=2),
@@ -112,7 +109,7 @@ class Design:
 
     def seeds(self, most: int) -> tuple[int | None, ...]:
         """Seeds of its placements, of which there are to be `most`; None: it is not placed."""
-        return tuple(range(1, min(most, TARGETS[self.target].most_seeds or most) + 1)) if self.placed else (None,)
+        return tuple(range(1, most + 1)) if self.placed else (None,)
 
     @property
     def dsps(self) -> bool:

@@ -46,10 +46,6 @@ def create_tables(results: Mapping[Any, Figures], seeds: int) -> list[Table]:
         if any(design.target == name for design in results)
     ]
     note = f"{'; '.join(devices)}. MHz: medians of {seeds} seed{'s' * (seeds > 1)}."
-    for name in sorted({design.target for design in results}):
-        most = TARGETS[name].most_seeds
-        if most is not None and most < seeds:
-            note += f" {name}: of {most}."
     beside = " Beside a baseline: how many times its LUTs and, behind the stroke, how many times the clock."
     tables = [
         Table(

@@ -46,16 +46,17 @@ def test_synthesis_keeps_what_is_planned(family: str, rules: PositionRules, tmp_
 
 
 @pytest.mark.parametrize(
-    "lanes, weight_bits, act_bits, recoded", [(16, 1, 1, False), (5, 3, 2, False), (9, 2, 2, False), (16, 2, 2, True)]
+    "lanes, weight_bits, act_bits, recoded, latency",
+    [(16, 1, 1, False, 1), (5, 3, 2, False, 1), (9, 2, 2, False, 2), (16, 2, 2, True, 2), (16, 2, 2, True, 6)],
 )
 def test_bits_go_into_the_cells_of_products(
-    lanes: int, weight_bits: int, act_bits: int, recoded: bool, tmp_path: Path
+    lanes: int, weight_bits: int, act_bits: int, recoded: bool, latency: int, tmp_path: Path
 ) -> None:
-    """Synthesis keeps, and nextpnr packs, what is planned for iCE40, cell for cell."""
-    counter = TreeCounter(lanes=lanes, weight_bits=weight_bits, act_bits=act_bits, recoded=recoded, latency=1)
+    """Synthesis keeps, and nextpnr packs, what is planned for iCE40, cell for cell, whatever waits for registers."""
+    counter = TreeCounter(lanes=lanes, weight_bits=weight_bits, act_bits=act_bits, recoded=recoded, latency=latency)
     (tmp_path / "counter.v").write_text(emit_verilog(CellForm(counter, "ice40"), name="counter")[0])
     synthesis = synthesize_verilog(tmp_path / "counter.v", top="counter", family="ice40", folder=tmp_path)
     plan = create_adder_plan(lanes, weight_bits, act_bits, recoded=recoded)
-    assert plan.shared(latency=1)
+    assert bool(plan.shared(latency)) == (latency <= plan.stages)
     constants = 2  # cells that nextpnr makes for a whole design
-    assert pack_netlist(synthesis, folder=tmp_path).luts == plan.cells(latency=1) + constants
+    assert pack_netlist(synthesis, folder=tmp_path).luts == plan.cells(latency) + constants

@@ -3,14 +3,13 @@
 import itertools
 import random
 from collections import Counter as Multiset
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenstep.gateware.counters.adder_plans import AdderBit, InputKey, create_adder_plan
+from evenstep.gateware.counters.adder_plans import create_adder_plan
 from evenstep.gateware.counters.alu import ALU
 from evenstep.gateware.counters.compression import plan_compression
 from evenstep.gateware.counters.compression_planner import create_compression_plan
@@ -119,7 +118,15 @@ def test_chains_stay_small(lanes: int, weight_bits: int, act_bits: int, luts: in
 
 
 @pytest.mark.parametrize(
-    "lanes, weight_bits, act_bits, cells", [(16, 1, 1, 32), (64, 1, 1, 130), (16, 2, 2, 134), (16, 4, 4, 555)]
+    "lanes, weight_bits, act_bits, cells",
+    [
+        (16, 1, 1, 32),
+        (17, 1, 1, 34),
+        (64, 1, 1, 130),
+        (5, 3, 1, 32),
+        (16, 2, 2, 134),
+        (16, 4, 4, 555),
+    ],
 )
 def test_adder_plan_stays_small(lanes: int, weight_bits: int, act_bits: int, cells: int) -> None:
     assert create_adder_plan(lanes, weight_bits, act_bits).cells(latency=2) <= cells
@@ -146,7 +153,7 @@ def test_adder_plan_adds_what_its_bits_are(lanes: int, weight_bits: int, act_bit
             [rng.integers(0, 2**bits, lanes), np.full(lanes, 2**bits - 1)][n == 0] for bits in (act_bits, weight_bits)
         )
         values = {"act": acts, "weight": weights}
-        bits = [_value(bit, lambda key, of=values: int(of[key[0]][key[1]]) >> key[2] & 1) for bit in adder.bits]
+        bits = [bit.value(lambda key, of=values: int(of[key[0]][key[1]]) >> key[2] & 1) for bit in adder.bits]
         expected = acts @ weights
         if recoded:
             lane = LaneFormat(weight_bits, recoded=True)
@@ -170,16 +177,10 @@ def test_bits_beside_products_in_carries(lanes: int, weight_bits: int, act_bits:
             assert product.late and not above.late
             assert keys[1:3] == product.inputs and set(above.inputs) <= set(keys)
             for number in range(16):
-                value = _value(above, lambda key, n=number, keys=keys: n >> keys.index(key) & 1)
+                value = above.value(lambda key, n=number, keys=keys: n >> keys.index(key) & 1)
                 assert above.table(keys) >> number & 1 == value
         assert adder.cells(latency) == adder.cells(latency=adder.stages + 1) - len(shared)
     assert adder.shared(0) and not adder.shared(adder.stages + 1)
-
-
-def _value(bit: AdderBit, of: Callable[[InputKey], int]) -> int:
-    """A bit, for the values of what it depends on."""
-    inputs = [of(key) for key in bit.inputs]
-    return bit.value(inputs[: len(bit.acts)], inputs[len(bit.acts) :])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Latencies by geometry, which gateware and cycle model share; and that the compiler needs no Amaranth for them."""
 
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from evenstep.gateware.counters.plans import create_chain_plan
+from evenstep.gateware.element import create_element
 from evenstep.gateware.thresholds.create import create_threshold_unit
 from evenstep.gateware.timing import (
     array_latency,
@@ -21,7 +23,7 @@ from evenstep.gateware.timing import (
     threshold_latency,
     tile_cycles,
 )
-from evenstep.spec import Geometry
+from evenstep.spec import COUNTERS, Geometry
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,7 @@ from evenstep.spec import Geometry
         ({}, 2, 8),
         ({"counter": "ice40", "columns": 3}, 3, 3),
         ({"counter": "ice40", "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}, 2, 8),
+        ({"counter": "ice40", "lanes": 2, "weight_bits": 1, "act_bits": 1, "output_bits": 1}, 2, 8),
         ({"counter": "ice40", "weight_bits": 4, "breakpoints": 1}, 2, 8),
         ({"counter": "ecp5"}, 11, 11),
         *[({"counter": "ecp5", "counter_registers": most}, min(most, 4) + 7, 11) for most in (1, 2, 3, 16)],
@@ -104,3 +107,13 @@ def test_every_stage_has_its_register(lanes: int) -> None:
 def test_compiler_predicts_without_the_hardware_language() -> None:
     code = "import evenstep.compiler.cycles, sys; sys.exit('amaranth' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("counter", COUNTERS)
+def test_elements_have_places_for_all_registers(counter: str) -> None:
+    """However small they are."""
+    for lanes, weight_bits, act_bits in itertools.product(range(1, 4), range(1, 4), range(1, 4)):
+        for encoding in ("any", "odd-level"):
+            sizes = {"lanes": lanes, "weight_bits": weight_bits, "act_bits": act_bits, "output_bits": act_bits}
+            geometry = Geometry(**sizes, max_weight_bits=weight_bits, counter=counter, encoding=encoding)
+            create_element(geometry)

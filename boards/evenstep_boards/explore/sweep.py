@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from evenstep.checks import check_choice, check_int
+from evenstep.gateware.timing import counter_latency, is_pipelined
 from evenstep.spec import COUNTERS, PIECEWISE_STYLES, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Geometry, Network
 from evenstep.spec.layer import Dense, Weighted
 from evenstep.spec.piecewise import PiecewiseEncoding
@@ -41,7 +42,7 @@ class Sweep:
     threshold_style, counter, encoding, piecewise : tuple of str
         Structures. No `piecewise`: all that the network can make use of; no `counter`: see `arrays`.
     counter_registers : tuple of int
-        Most registers of a counter; 0: one behind each stage.
+        Most registers of a counter; 0: one behind each stage. Arrays that cannot have fewer are tried once.
     neighbours : tuple of bool
         Whether rows take neighbouring lines of one picture, or a picture each. Empty: both, where the network has
         pictures to be cut into lines.
@@ -80,14 +81,28 @@ class Sweep:
         swept["piecewise"] = self.piecewise or (PIECEWISE_STYLES if fixed["breakpoints"] else PIECEWISE_STYLES[:1])
         flat = all(isinstance(layer, Dense) for layer in network.layers)
         swept["neighbours"] = self.neighbours or ((False,) if flat else (False, True))
+        tried: set[Geometry] = set()
         for values in itertools.product(*swept.values()):
             chosen = dict(zip(swept, values, strict=True))
+            registers = chosen.pop("counter_registers")
             chosen["convolution"] = not flat
             chosen["max_weight_bits"] = max(weight_bits, chosen["weight_bits"])
             try:
-                yield Geometry(**fixed, **chosen)
+                array = _with_registers(Geometry(**fixed, **chosen), registers)
             except ValueError as error:
                 yield str(error)
+                continue
+            if array not in tried:
+                tried.add(array)
+                yield array
+
+
+def _with_registers(array: Geometry, most: int) -> Geometry:
+    """The array with so many registers in its counters, if that leaves any out."""
+    if not is_pipelined(array):
+        return array
+    fewer = array.replace(counter_registers=most)
+    return fewer if counter_latency(fewer) < counter_latency(array) else array
 
 
 def _usual(bits: int) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from evenstep.gateware.timing import is_pipelined
 from evenstep.generate.options import generate_command
 from evenstep_boards.explore.result import Exploration, Point
 
@@ -82,7 +83,7 @@ def _clock(points: Sequence[Point]) -> str:
 def _registers(point: Point) -> str:
     """Those of a counter for which they can be chosen."""
     g = point.geometry
-    return str(g.counter_registers or "all") if g.counter == "ecp5" else ""
+    return str(g.counter_registers or "all") if is_pipelined(g) else ""
 
 
 def _size(point: Point) -> str:

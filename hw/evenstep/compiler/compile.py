@@ -214,10 +214,11 @@ class _Compiler:
         words = weight_words(lanes, columns=g.columns, lanes=g.lanes, lane_bits=g.lane.bits)
         constants = constant_words(arrangement.flat, own, operation.rescale, g, excess)
         self._constants += constants + constants[-1:] * surplus
-        left = 0 if operation.rescale else excess  # the biases have taken it
-        self._add_constants(operation, outputs, left)
+        if operation.rescale is not None:
+            excess = 0  # the biases have taken it
+        self._add_constants(operation, outputs, excess)
         macs = layer.macs(self._types[operation.source].shape) * g.batch * own.digits * source.layout.digits
-        self._append(operation, descriptor, words, macs=macs, excess=left)
+        self._append(operation, descriptor, words, macs=macs, excess=excess)
 
     def _written_to(self, operation: Operation, outputs: int) -> dict[str, Any]:
         """What a descriptor says of an operation's outputs."""

@@ -103,7 +103,7 @@ def _portable_terms(lanes: int, weight_bits: int, act_bits: int) -> dict[str, in
 
 
 def _planned_terms(g: Geometry) -> dict[str, int]:
-    """Quantities of a counter of planned additions: LUTs of what is given, and cells of the additions."""
+    """Quantities of a counter of planned additions: bits that are given, and cells beyond one for each of these."""
     adder = _adder_plan(g)
     products = len(adder.bits)
     return {"planned products": products, "positions": adder.cells(counter_latency(g)) - products}

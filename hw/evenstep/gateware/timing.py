@@ -3,6 +3,7 @@
 Nothing here needs a hardware language.
 """
 
+from evenstep.gateware.counters.adder_plans import create_adder_plan
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.spec.geometry import Geometry
 
@@ -105,7 +106,9 @@ def counter_latency(geometry: Geometry) -> int:
     if is_pipelined(g):
         stages = max(1, create_chain_plan(g.lanes, g.weight_bits, g.act_bits, g.accumulator_bits).stages)
         return 2 + min(stages, g.counter_registers or stages) + landing_registers(g)
-    return 2 if g.counter == "ice40" and not g.lane.breakpoints and g.lanes > 1 else 1
+    if g.counter != "ice40" or g.lane.breakpoints:
+        return 1
+    return min(2, 1 + create_adder_plan(g.lanes, g.weight_bits, g.act_bits, recoded=g.lane.recoded).stages)
 
 
 def array_latency(geometry: Geometry) -> int:

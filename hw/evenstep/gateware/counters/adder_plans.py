@@ -1,6 +1,6 @@
 """Plans of additions of what LUTs make of partial products, for carries that take their operands directly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -43,15 +43,16 @@ class AdderBit:
     place: int = 0
     late: bool = False
 
-    def value(self, acts: Sequence[int], weights: Sequence[int]) -> int:
-        """What it is, for values of the activation bits and weight bits."""
-        a, w = (sum(bit << n for n, bit in enumerate(bits)) for bits in (acts, weights))
+    def value(self, of: Callable[[InputKey], int]) -> int:
+        """What it is, for values of its `inputs`."""
+        a = sum(of(("act", *at)) << n for n, at in enumerate(self.acts))
+        w = sum(of(("weight", *at)) << n for n, at in enumerate(self.weights))
         if self.kind == "ones":
             number = (a & w).bit_count()
         elif self.kind == "product":
             number = a * w
         else:
-            number = _DIGITS[w] * a + _ADDED[len(acts)][w]
+            number = _DIGITS[w] * a + _ADDED[len(self.acts)][w]
         return number >> self.place & 1
 
     @property
@@ -74,8 +75,7 @@ class AdderBit:
         table = 0
         for number in range(2 ** len(keys)):
             values = {key: number >> n & 1 for n, key in enumerate(keys)}
-            bits = [values[key] for key in self.inputs]
-            table |= self.value(bits[: len(self.acts)], bits[len(self.acts) :]) << number
+            table |= self.value(values.__getitem__) << number
         return table
 
 
@@ -107,7 +107,7 @@ class AdderPlan:
         """
         ready = min(self.plan.boundaries(latency), default=self.stages + 1)
         carries = [segment.carry.bits[0] for segment in self.plan.segments if segment.carry and segment.stage < ready]
-        pairs = ((bit, bit + 1) for bit in carries if bit + 1 < len(self.bits))
+        pairs = ((bit, bit + 1) for bit in carries if bit + 1 < len(self.bits))  # see `_Given`
         return {
             bit: above
             for bit, above in pairs
@@ -121,27 +121,39 @@ class AdderPlan:
 
 @lru_cache(maxsize=64)
 def create_adder_plan(lanes: int, weight_bits: int, act_bits: int, *, recoded: bool = False) -> AdderPlan:
-    """The smallest of some plans, that differ in how many lanes have products that go into carries.
+    """The smallest of some plans, that differ in how many lanes have products that may go into carries.
+
+    What is smallest depends on the latency, if little: that of an iCE40's engines is taken.
 
     `recoded`: weights are those of a recoded `evenstep.spec.LaneFormat`.
     """
-    tried = range(0, lanes // 2 + 1, max(1, lanes // 32))
-    made = (_create_adder_plan(lanes, weight_bits, act_bits, alone, recoded) for alone in tried)
-    return min(made, key=lambda one: (one.cells(latency=0), one.stages))
+    single = weight_bits % 2 == 1 and act_bits == 1
+    pairs = range(0, lanes // 2 + 1, max(1, lanes // 32))
+    splits = pairs if weight_bits > 1 or act_bits > 1 else range(1)
+    # Of an odd number of lanes, either more of them have products by themselves, or more of them stand beside these.
+    apart = [(2 * many + lanes % 2, first) for many in pairs for first in range(1 + lanes % 2)] if single else [(0, 0)]
+    made = (_create_adder_plan(lanes, weight_bits, act_bits, split, *one, recoded) for split in splits for one in apart)
+    return min(made, key=lambda one: (one.cells(latency=2), one.cells(latency=0), one.stages))
 
 
-def _create_adder_plan(lanes: int, weight_bits: int, act_bits: int, alone: int, recoded: bool) -> AdderPlan:
-    """Plan where the last `alone` lanes have products that go into carries."""
+def _create_adder_plan(
+    lanes: int, weight_bits: int, act_bits: int, split: int, apart: int, first: int, recoded: bool
+) -> AdderPlan:
+    """Plan where the lowest bits of the last `split` lanes' numbers are products by themselves.
+
+    Of the last `apart` lanes, single bits are not added in pairs: those of every other one, from the `first` on, are
+    products by themselves too.
+    """
     given = _Given()
     even_acts, even_weights = act_bits & ~1, weight_bits & ~1
     for lane in range(lanes):
-        split = lane >= lanes - alone
+        is_split = lane >= lanes - split
         # A recoded digit times activation bits is 0, -a and a power of two, 2 a, or a: at most 2 a.
         for i, j in product(range(0, act_bits if recoded else even_acts, 2), range(0, even_weights, 2)):
             acts, weights = tuple((lane, at) for at in range(i, min(i + 2, act_bits))), ((lane, j), (lane, j + 1))
             kind, places, largest = ("digit", len(acts) + 1, 2 * (2 ** len(acts) - 1)) if recoded else ("product", 4, 9)
             bits = [AdderBit(kind, acts, weights, place) for place in range(places)]
-            given.add(bits, i + j, largest, split=split)
+            given.add(bits, i + j, largest, split=is_split)
         # What is left has one bit of the weight, or of the activation: ANDs, which are a number as they are.
         left: list[tuple[Sequence[int], Sequence[int]]]
         left = [([i], range(even_weights)) for i in range(even_acts, act_bits) if even_weights and not recoded]
@@ -149,22 +161,25 @@ def _create_adder_plan(lanes: int, weight_bits: int, act_bits: int, alone: int, 
             left.append((range(act_bits), [even_weights]))
         for act_places, weight_places in left:
             ands = [AdderBit("ones", ((lane, i),), ((lane, j),)) for i in act_places for j in weight_places]
-            given.add(ands, act_places[0] + weight_places[0], 2 ** len(ands) - 1, split=split)
+            given.add(ands, act_places[0] + weight_places[0], 2 ** len(ands) - 1, split=is_split)
     if weight_bits % 2 and act_bits == 1:
         # Single bits: a LUT has inputs for the products of two lanes, and two LUTs make their sum. Where products go
         # into carries, every other one does, as their cells have LUTs for those between.
-        paired = lanes - 2 * alone & ~1
-        for lane in range(0, paired, 2):
+        for lane in range(0, lanes - apart, 2):
             acts, weights = ((lane, 0), (lane + 1, 0)), ((lane, even_weights), (lane + 1, even_weights))
             given.add([AdderBit("ones", acts, weights, place) for place in range(2)], even_weights, 2)
-        for lane in range(paired, lanes):
+        for number in range(apart):
+            lane = lanes - apart + number
             bit = AdderBit("ones", ((lane, 0),), ((lane, even_weights),))
-            given.add([bit], even_weights, 1, split=(lane - paired) % 2 == 0)
+            given.add([bit], even_weights, 1, split=number % 2 == first)
     return AdderPlan(tuple(given.bits), create_tree_plan(tuple(given.places), given.terms, given.products))
 
 
 class _Given:
-    """Bits that are given to a plan, their places, and which of them are numbers, and which products by themselves."""
+    """Bits that are given to a plan, their places, and which of them are numbers, and which products by themselves.
+
+    The bit that follows a product is one that a LUT of the product's inputs may make (`AdderPlan.shared`).
+    """
 
     def __init__(self) -> None:
         self.bits: list[AdderBit] = []

@@ -43,7 +43,7 @@ class PlannedCounter(Counter):
         return self.plan.stages + 1
 
     def given(self, m: Module, *, cells: bool) -> Sequence[Given]:
-        """Inputs of the plan: the partial products, which need no logic of their own. `cells`: as the family's."""
+        """Inputs of the plan: the partial products, which need no logic. `cells`: make LUTs for others."""
         return chain_inputs(
             self.lanes,
             self.weight_bits,

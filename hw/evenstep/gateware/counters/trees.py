@@ -10,8 +10,8 @@ first, and the bits of one that lie below the other pass.
 A carry that starts at a cell of its own is the AND of two bits, whatever its LUT does. So a product that goes into the
 first carry of an addition costs no more than its LUT would, and saves an addition: three bits become two in two cells.
 Its cell's LUT can make another bit, so it may cost nothing at all (`evenstep.gateware.counters.adder_plans`).
-Products are spent that way from the leaves up, as long as they make no sum wider. Where there is one for each addition,
-all of them get one, and the tree is the cheapest of sums that have it.
+Products are spent that way from the leaves up, as long as they make no sum wider. Where there is one for each addition
+but the last, each gets one, and the tree is the cheapest of such additions.
 """
 
 from collections.abc import Sequence
@@ -123,31 +123,32 @@ def create_tree_plan(inputs: tuple[int, ...], terms: Sequence[Term], products: S
 
 
 class _Tree:
-    """Additions so far, the products left for carries, by place, additions that a tree still makes, and whether all of
-    these get a product.
-    """
+    """Additions so far, and the products left for their carries, by place."""
 
     def __init__(self) -> None:
-        self.left = 0
-        self.filled = False
         self.additions: list[_Addition] = []
         self.products: dict[int, list[int]] = {}
 
     def add_alike(self, terms: Sequence[Term]) -> _Sum:
-        """Sum of terms that all have the same place and the same largest."""
+        """Sum of terms that all have the same place and the same largest, and of products."""
         waiting = iter(terms)
-        # The last addition may stay without.
-        filled = len(self.products.get(terms[0].place, [])) + 2 >= len(terms)
-        best = _trees(terms[0].largest, filled, 1 << len(terms).bit_length())
+        products = self.products.get(terms[0].place, [])
+        left = len(terms) - 1  # additions that are still to be made
+        # The last one may stay without.
+        each_has_product = bool(products) and len(products) + 1 >= left
+        best = _trees(terms[0].largest, each_has_product, 1 << len(terms).bit_length())
 
         def add(count: int) -> _Sum:
+            nonlocal left
             if count == 1:
                 return _given(next(waiting))
             part = best[count][2]
-            return self.add(add(part), add(count - part))
+            below, above = add(part), add(count - part)
+            # One that finds no place here would be another number to add.
+            must = each_has_product or len(products) >= left
+            left -= 1
+            return self.add(below, above, products, widens=must)
 
-        self.filled = filled
-        self.left = len(terms) - 1
         return add(len(terms))
 
     def add_neighbours(self, sums: Sequence[_Sum]) -> _Sum:
@@ -176,10 +177,10 @@ class _Tree:
 
         return add(0, len(sums))
 
-    def add(self, below: _Sum, above: _Sum) -> _Sum:
+    def add(self, below: _Sum, above: _Sum, products: list[int] | None = None, *, widens: bool = False) -> _Sum:
         """Sum of two numbers, by an addition where they have bits of the same weights.
 
-        It takes a product if it gets no wider, or if fewer additions than products are left, as that would be one more.
+        It takes one of the products if that makes it no wider, or if it `widens`.
         """
         largest = below.largest + above.largest
         common = below.bits.keys() & above.bits.keys()
@@ -187,12 +188,10 @@ class _Tree:
             return _Sum({**below.bits, **above.bits}, largest, max(below.level, above.level))
         start, stop = min(common), 1 + max(*below.bits, *above.bits)
         carry = None
-        wider = not self.filled and (largest + (1 << start)).bit_length() > largest.bit_length()
-        waiting = self.products.get(start, [])
-        if waiting and (not wider or len(waiting) >= self.left):
-            carry = waiting.pop(0)
+        wider = (largest + (1 << start)).bit_length() > largest.bit_length()
+        if products and (widens or not wider):
+            carry = products.pop(0)
             largest += 1 << start
-        self.left -= 1
         positions = tuple(
             tuple(each.bits[weight] for each in (below, above) if weight in each.bits) for weight in range(start, stop)
         )
@@ -212,14 +211,14 @@ def _given(term: Term) -> _Sum:
 
 
 @lru_cache(maxsize=64)
-def _trees(largest: int, filled: bool, count: int) -> list[tuple[int, int, int]]:
+def _trees(largest: int, each_has_product: bool, count: int) -> list[tuple[int, int, int]]:
     """Cells, levels and first part of the best tree of each number of equal terms, up to `count`.
 
-    `filled`: additions have a product each in their first carries.
+    `each_has_product`: of the additions, in its first carry.
     """
     best = [(0, 0, 0), (0, 0, 0)]
     for many in range(2, count + 1):
-        width = (largest * many + filled * (many - 1)).bit_length()
+        width = (largest * many + each_has_product * (many - 1)).bit_length()
         best.append(
             min(
                 (best[part][0] + best[many - part][0] + width, 1 + max(best[part][1], best[many - part][1]), part)

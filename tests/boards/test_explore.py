@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from distributed import LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from evenstep.compiler import compile_network
 from evenstep.estimate import estimate_area
@@ -26,9 +25,7 @@ from evenstep.qonnx import write_network
 from evenstep.spec import PRESETS, Conv, Dense, Encoding, Geometry, Network, Thresholds
 from evenstep_boards.commands.explore import explore as command
 from evenstep_boards.explore import PLACES, Plan, Sweep, explore, explorer, jobs
-from evenstep_boards.explore.front import pareto_front
 from evenstep_boards.explore.jobs import Design, Routing, Shared, Synthesized, job_key
-from evenstep_boards.explore.room import memory_room
 from evenstep_boards.images import ImageSet
 from evenstep_boards.measure import Store, read_records, run_jobs
 from evenstep_boards.measure.outcome import outcome
@@ -86,60 +83,6 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(explorer, "run_jobs", run_here)
     return ran
-
-
-@given(hnp.arrays(int, st.tuples(st.integers(1, 30), st.integers(1, 4)), elements=st.integers(0, 4)))
-def test_front(costs: np.ndarray) -> None:
-    """Nothing on the front is beaten, and everything else is, by something on the front."""
-    front = pareto_front(costs.tolist())
-
-    def beats(one: np.ndarray, other: np.ndarray) -> bool:
-        return bool((one <= other).all() and (one < other).any())
-
-    for number, point in enumerate(costs):
-        assert any(beats(costs[other], point) for other in front) == (number not in front)
-
-
-def test_no_front() -> None:
-    """Of nothing, nothing is best."""
-    assert pareto_front([]) == []
-
-
-def test_room_of_a_board() -> None:
-    """The iCEBreaker's engine takes all block RAMs and SPRAMs of its device, as the bitstream says."""
-    place = PLACES["ice40up5k"]
-    room = memory_room(PRESETS["icebreaker"], place)
-    assert (room.blocks, room.sprams, room.kbits) == (place.blocks, 4, 120 + 1024) == (30, 4, 1144)
-    # Words wider than those of all SPRAMs, or more of them, go to block RAMs.
-    for change in ({"columns": 4}, {"weight_depth": 2**14 + 1}):
-        assert memory_room(PRESETS["icebreaker"].replace(**change), place).sprams == 0
-
-
-def test_blocks_of_devices() -> None:
-    """Numbers of block RAMs are those of the data sheets."""
-    blocks = {name: place.blocks for name, place in PLACES.items()}
-    assert blocks == {
-        "ice40hx8k": 32,
-        "ice40up5k": 30,
-        "ecp5-25f": 56,
-        "ecp5-45f": 108,
-        "ecp5-85f": 208,
-        "gw1nr-9": 26,
-        "gatemate-a1": 64,
-    }
-
-
-def test_room_grows() -> None:
-    """Words that do not fill a block RAM take one all the same; binary search reads in each row."""
-    place, g = PLACES["ecp5-85f"], Geometry(weight_depth=512)
-    assert memory_room(g.replace(weight_depth=513), place).blocks > memory_room(g, place).blocks
-    search = g.replace(threshold_style="search")
-    more = [memory_room(one.replace(rows=4), place).blocks - memory_room(one, place).blocks for one in (g, search)]
-    assert more[1] > more[0]
-    # Two words of a channel, which all rows share, in place of 15 thresholds.
-    requantize = g.replace(threshold_style="requantize", rows=4)
-    assert memory_room(requantize.replace(output_bits=4), place) == memory_room(requantize, place)
-    assert memory_room(requantize, place).blocks < memory_room(search.replace(output_bits=4), place).blocks
 
 
 def test_points(here: list[Any], tmp_path: Path) -> None:

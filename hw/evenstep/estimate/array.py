@@ -13,7 +13,7 @@ from importlib.resources import files
 from itertools import product
 
 from evenstep.checks import check_choice
-from evenstep.gateware.counters.adder_plans import AdderPlan, create_adder_plan
+from evenstep.gateware.counters.adder_plans import array_adder_plan
 from evenstep.gateware.counters.plan import Operand, Plan
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.gateware.timing import act_sum_landing, counter_latency, is_pipelined, landing_registers, operand_reach
@@ -104,13 +104,9 @@ def _portable_terms(lanes: int, weight_bits: int, act_bits: int) -> dict[str, in
 
 def _planned_terms(g: Geometry) -> dict[str, int]:
     """Quantities of a counter of planned additions: bits that are given, and cells beyond one for each of these."""
-    adder = _adder_plan(g)
+    adder = array_adder_plan(g)
     products = len(adder.bits)
     return {"planned products": products, "positions": adder.cells(counter_latency(g)) - products}
-
-
-def _adder_plan(g: Geometry) -> AdderPlan:
-    return create_adder_plan(g.lanes, g.weight_bits, g.act_bits, recoded=g.lane.recoded)
 
 
 def _chain_luts(g: Geometry, weight_bits: int) -> int:
@@ -156,7 +152,7 @@ def array_flip_flops(geometry: Geometry) -> int:
 
 def _waiting(g: Geometry) -> tuple[int, int]:
     """Flip-flops of operands that wait in an array of adder plans, whose elements share them; those of an element."""
-    adder = _adder_plan(g)
+    adder = array_adder_plan(g)
     given = [(bit.acts[0], bit.weights[0]) if bit.late else None for bit in adder.bits]
     acts, weights, sums = _passed(adder.plan, given, adder.plan.boundaries(counter_latency(g)))
     return g.rows * sum(acts.values()) + g.columns * sum(weights.values()), sums

@@ -3,7 +3,7 @@
 Nothing here needs a hardware language.
 """
 
-from evenstep.gateware.counters.adder_plans import create_adder_plan
+from evenstep.gateware.counters.adder_plans import array_adder_plan
 from evenstep.gateware.counters.plans import create_chain_plan
 from evenstep.spec.geometry import Geometry
 
@@ -108,7 +108,7 @@ def counter_latency(geometry: Geometry) -> int:
         return 2 + min(stages, g.counter_registers or stages) + landing_registers(g)
     if g.counter != "ice40" or g.lane.breakpoints:
         return 1
-    return min(2, 1 + create_adder_plan(g.lanes, g.weight_bits, g.act_bits, recoded=g.lane.recoded).stages)
+    return min(2, 1 + array_adder_plan(g).stages)
 
 
 def array_latency(geometry: Geometry) -> int:

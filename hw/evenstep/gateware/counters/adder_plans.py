@@ -7,9 +7,10 @@ from itertools import product
 
 from evenstep.gateware.counters.plan import Plan
 from evenstep.gateware.counters.trees import Term, create_tree_plan
+from evenstep.spec.geometry import Geometry
 from evenstep.spec.lane import LaneFormat
 
-__all__ = ["AdderBit", "AdderPlan", "InputKey", "create_adder_plan"]
+__all__ = ["AdderBit", "AdderPlan", "InputKey", "array_adder_plan", "create_adder_plan"]
 
 #: An input of a counter: ``"act"`` or ``"weight"``, lane and place.
 InputKey = tuple[str, int, int]
@@ -117,6 +118,12 @@ class AdderPlan:
     def cells(self, latency: int) -> int:
         """Logic cells of a counter of that latency, without those of flip-flops of products that wait."""
         return len(self.bits) + sum(segment.outputs for segment in self.plan.segments) - len(self.shared(latency))
+
+
+def array_adder_plan(geometry: Geometry) -> AdderPlan:
+    """Plan of the counters of an array without breakpoints, with the counter for iCE40."""
+    g = geometry
+    return create_adder_plan(g.lanes, g.weight_bits, g.act_bits, recoded=g.lane.recoded)
 
 
 @lru_cache(maxsize=64)

@@ -129,6 +129,9 @@ class FlashReader(wiring.Component):
         shifted = Signal(8, reset_less=True)
         bit = Signal(3)
         left = Signal(_LENGTH_BITS, init=_PAUSE - 1)  # cycles of a pause, then bytes of the record
+        # Whether one was left a cycle ago: there a pause ends, and bytes are further apart than that.
+        last = Signal()
+        m.d.sync += last.eq(left == 1)
         m.d.comb += [self.copi.eq(shifted[-1]), self.o.payload.eq(shifted)]
 
         busy = Signal(init=1)
@@ -141,7 +144,7 @@ class FlashReader(wiring.Component):
         with m.FSM():
             with m.State("Pause"):
                 m.d.sync += left.eq(left - 1)
-                with m.If(left == 0):
+                with m.If(last):
                     m.d.sync += [self.select.eq(1), shifted.eq(Array(sent[:2])[step])]
                     m.next = "Shift"
             with m.State("Shift"):
@@ -173,7 +176,7 @@ class FlashReader(wiring.Component):
                             m.next = "Byte"
                         with m.Else():
                             m.d.sync += left.eq(left - 1)
-                            with m.If(left == 1):
+                            with m.If(last):
                                 end(m)
             with m.State("Done"):
                 m.d.sync += self.select.eq(0)

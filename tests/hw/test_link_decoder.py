@@ -4,27 +4,33 @@ import pytest
 from amaranth.sim import Simulator
 
 from evenstep.link.decoder import CommandDecoder
-from evenstep.link.protocol import MAGIC, VERSION, Command, Region, Status
+from evenstep.link.protocol import MAGIC, MAX_WORDS, VERSION, Command, Region, Status
 
 _IDENTITY = bytes(range(100, 116))
 _TAG = 77
+_READ_CYCLES = 3
+
+
+def _word(address: int) -> int:
+    return 0x01020304 * (1 + address % 61)
 
 
 def _ask(packet: bytes, *, ready: int = 1) -> tuple[bytes, dict[str, list[int]]]:
-    """Answer to a packet, of a core whose counters count every cycle, and the cycles in which strobes were high.
+    """Answer to a packet, and the cycles in which strobes were high; the answer is taken in one of `ready` cycles.
 
-    The answer is taken in one of `ready` cycles.
+    Counters count every cycle, and memory holds `_word` at each address.
     """
-    dut = CommandDecoder(identity=_IDENTITY, sizes={Region.PROGRAM: 64}, read_cycles=3)
+    dut = CommandDecoder(identity=_IDENTITY, sizes={Region.PROGRAM: 64}, read_cycles=_READ_CYCLES)
     strobes: dict[str, list[int]] = {"run": [], "reset": []}
     answer = b""
 
     async def bench(ctx) -> None:
         nonlocal answer
         left, cycle, last = list(packet), 0, False
+        read: list[int] = []  # on its way, the word that was asked for last at the end
         ctx.set(dut.length, len(packet))
         while not last:
-            assert cycle < 1000, "an answer must come"
+            assert cycle < 3000, "an answer must come"
             for counter in (dut.cycles, dut.steps, dut.dropped):
                 ctx.set(counter, 0x10101010 + cycle)
             ctx.set(dut.i.valid, bool(left))
@@ -38,8 +44,11 @@ def _ask(packet: bytes, *, ready: int = 1) -> tuple[bytes, dict[str, list[int]]]
             if ctx.get(dut.o.valid) and cycle % ready == 0:
                 answer += bytes([ctx.get(dut.o.payload.data)])
                 last = bool(ctx.get(dut.o.payload.last))
+            read.append(_word(ctx.get(dut.host.address)) if ctx.get(dut.host.read_enable) else 0)
             await ctx.tick()
             cycle += 1
+            # There in one cycle alone.
+            ctx.set(dut.host.read_data, read[-_READ_CYCLES] if len(read) >= _READ_CYCLES else 0)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
@@ -52,6 +61,15 @@ def _ask(packet: bytes, *, ready: int = 1) -> tuple[bytes, dict[str, list[int]]]
 def test_identity(ready: int) -> None:
     answer, strobes = _ask(bytes([_TAG, Command.IDENTIFY]), ready=ready)
     assert answer == bytes([_TAG, Command.IDENTIFY, Status.OK]) + MAGIC + bytes([VERSION]) + _IDENTITY
+    assert strobes == {"run": [], "reset": []}
+
+
+@pytest.mark.parametrize("ready", [1, 5])
+@pytest.mark.parametrize("words", [1, 3, MAX_WORDS])
+def test_words_of_memory(words: int, ready: int) -> None:
+    answer, strobes = _ask(bytes([_TAG, Command.READ, 2, 0, 0, Region.PROGRAM, words]), ready=ready)
+    body = b"".join(_word(address).to_bytes(4, "little") for address in range(2, 2 + words))
+    assert answer == bytes([_TAG, Command.READ, Status.OK]) + body
     assert strobes == {"run": [], "reset": []}
 
 

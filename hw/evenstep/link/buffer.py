@@ -32,9 +32,10 @@ class ByteBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         full = Signal()
-        m.d.comb += [self.i.ready.eq(~full), self.o.valid.eq(full)]
+        held = Signal(PACKET_BYTE, reset_less=True)
+        m.d.comb += [self.i.ready.eq(~full), self.o.valid.eq(full), self.o.payload.eq(held)]
         with m.If(full):
             m.d.sync += full.eq(~self.o.ready)
         with m.Else():
-            m.d.sync += [full.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+            m.d.sync += [full.eq(self.i.valid), held.eq(self.i.payload)]
         return m

@@ -1,15 +1,18 @@
 """Command decoder: obeys verified packets and answers each."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenstep.gateware.memory import HostInterface, HostSignature
+from evenstep.link.answer import Answerer
 from evenstep.link.frame import PACKET_BYTE
-from evenstep.link.protocol import MAGIC, MAX_WORDS, VERSION, Command, Region, Status
+from evenstep.link.protocol import MAX_WORDS, Command, Region, Status
 
 __all__ = ["CommandDecoder"]
 
+# Bytes of tag and command; of a word, or an address.
+_HEADER = 2
 _WORD = 4
 
 
@@ -59,11 +62,8 @@ class CommandDecoder(wiring.Component):
     steps: Signal
 
     def __init__(self, *, identity: bytes, sizes: dict[Region, int], read_cycles: int):
-        if len(identity) != 16:
-            raise ValueError(f"Identity must be 16 bytes long, not {len(identity)}")
-        self.identity = identity
         self.sizes = sizes
-        self.read_cycles = read_cycles
+        self.answerer = Answerer(identity=identity, read_cycles=read_cycles)
         super().__init__(
             {
                 "i": In(stream.Signature(PACKET_BYTE)),
@@ -83,56 +83,64 @@ class CommandDecoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        tag, command, status = Signal(8), Signal(8), Signal(Status)
-        ended = Signal()  # the packet, with its command
-        address = Signal(32)
-        words = Signal(8)  # words still to move
-        index = Signal(8)  # byte within the field at hand
-        word = Signal(32)
-        end, limit = Signal(25), Signal(25)  # behind the words that are asked for, and behind all of the memory
-        uncountable, beyond = Signal(), Signal()
+        # What a command says is set before anybody looks at it, so that no reset needs to reach it.
+        tag, command = Signal(8, name="tag", reset_less=True), Signal(8, name="command", reset_less=True)
+        status = Signal(Status, reset_less=True)
+        ended = Signal(reset_less=True)  # the packet, with its command
+        kinds = {kind: Signal(name=kind.name.lower(), reset_less=True) for kind in Command}  # which one it is
+        address = Signal(32, reset_less=True)
+        words = Signal(8, reset_less=True)  # to be moved
+        index = Signal(range(_WORD), reset_less=True)  # byte within the field at hand
+        word = Signal(32, reset_less=True)
+        # Behind the words that are asked for, and behind all of the memory.
+        end, limit = Signal(25, name="end", reset_less=True), Signal(25, name="limit", reset_less=True)
+        uncountable, beyond = Signal(name="uncountable", reset_less=True), Signal(name="beyond", reset_less=True)
         m.d.comb += [self.region.eq(address[24:]), self.host.address.eq(address), self.entry.eq(address)]
 
-        take = self.i.valid & self.i.ready
-        # Bodies of answers that need no memory. What changes while a program runs is taken at once, by `report`.
-        running = Cat(self.busy, Const(0, 7), self.dropped, self.cycles, self.steps)
-        state = Signal.like(running, reset_less=True)
-        identity = MAGIC + bytes([VERSION]) + self.identity
-        contents = {
-            Command.IDENTIFY: Const(int.from_bytes(identity, "little"), 8 * len(identity)),
-            Command.STATUS: state,
-        }
-        left = Signal(range(1 + max(len(content) // 8 for content in contents.values())))  # bytes still to send
-        body_byte = Signal(8)
-        report = Signal()
-
-        # What a packet's length says of it is known before its first byte leaves, so all that counts is computed ahead.
-        body = self.length - 2
-        fits = {name: Signal(name=f"fits_{name}") for name in ("nothing", "write", "read", "run")}
-        written = Signal.like(words)
-        m.d.sync += [
-            fits["nothing"].eq(body == 0),
-            fits["write"].eq((body >= 2 * _WORD) & (body[:2] == 0) & (body <= _WORD * (MAX_WORDS + 1))),
-            fits["read"].eq(body == _WORD + 1),
-            fits["run"].eq(body == _WORD),
-            written.eq((body - _WORD) >> 2),
+        m.submodules.answerer = answerer = self.answerer
+        answer = answerer.i.payload
+        wiring.connect(m, answerer.o, wiring.flipped(self.o))
+        m.d.comb += [
+            answer.tag.eq(tag),
+            answer.command.eq(command),
+            answer.status.eq(status),
+            answer.words.eq(words),
+            answerer.busy.eq(self.busy),
+            answerer.dropped.eq(self.dropped),
+            answerer.cycles.eq(self.cycles),
+            answerer.steps.eq(self.steps),
+            answerer.read_data.eq(self.host.read_data),
+            self.host.read_enable.eq(answerer.read),
         ]
 
-        # These reach into every block of the core, so they come out of registers: no command is obeyed, and no body
-        # sent, before the answer's first bytes.
-        m.d.sync += [strobe.eq(0) for strobe in (self.run, self.reset, report)]
-        with m.If(report):
-            m.d.sync += state.eq(running)
+        # What a packet's length says of it is known before its first byte leaves, so all that counts is computed ahead.
+        lengths = {
+            Command.IDENTIFY: "nothing",
+            Command.STATUS: "nothing",
+            Command.RESET: "nothing",
+            Command.WRITE: "write",
+            Command.READ: "read",
+            Command.RUN: "run",
+        }
+        fits = {name: Signal(name=f"fits_{name}", reset_less=True) for name in dict.fromkeys(lengths.values())}
+        written = Signal.like(words)
+        least, most = (_HEADER + _WORD * (1 + count) for count in (1, MAX_WORDS))  # of a packet that writes
+        m.d.sync += [
+            fits["nothing"].eq(self.length == _HEADER),
+            fits["write"].eq((self.length >= least) & (self.length[:2] == _HEADER) & (self.length <= most)),
+            fits["read"].eq(self.length == _HEADER + _WORD + 1),
+            fits["run"].eq(self.length == _HEADER + _WORD),
+            # Of whole words, what the command takes of one does not count.
+            written.eq((self.length >> 2) - 1),
+        ]
 
-        def refuse(reason: Status):
-            m.d.sync += status.eq(reason)
-            m.next = "Discard"
+        # These reach into every block of the core, so they come out of registers.
+        m.d.sync += [strobe.eq(0) for strobe in (self.run, self.reset)]
 
         with m.FSM():
             with m.State("Tag"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [tag.eq(self.i.payload.data), index.eq(0), status.eq(Status.OK)]
-                m.d.sync += [left.eq(0), words.eq(0)]
+                m.d.sync += [tag.eq(self.i.payload.data), index.eq(0)]
                 with m.If(self.i.valid):
                     m.next = "Command"
 
@@ -143,43 +151,27 @@ class CommandDecoder(wiring.Component):
                     m.next = "Kind"
 
             with m.State("Kind"):
-                with m.Switch(command):
-                    with m.Case(Command.IDENTIFY, Command.STATUS, Command.RESET):
-                        m.next = "Simple"
-                        with m.If(~fits["nothing"]):
-                            refuse(Status.BAD_LENGTH)
-                    with m.Case(Command.WRITE):
-                        m.d.sync += words.eq(written)
-                        m.next = "Address"
-                        with m.If(~fits["write"]):
-                            refuse(Status.BAD_LENGTH)
-                    with m.Case(Command.READ):
-                        m.next = "Address"
-                        with m.If(~fits["read"]):
-                            refuse(Status.BAD_LENGTH)
-                    with m.Case(Command.RUN):
-                        m.d.sync += words.eq(1)
-                        m.next = "Address"
-                        with m.If(~fits["run"]):
-                            refuse(Status.BAD_LENGTH)
-                    with m.Default():
-                        refuse(Status.UNKNOWN_COMMAND)
-                with m.If(ended):
-                    # Nothing to discard: refusals above are answered at once.
-                    with m.Switch(command):
-                        with m.Case(Command.IDENTIFY, Command.STATUS, Command.RESET):
-                            pass
-                        with m.Default():
-                            m.next = "Answer tag"
+                m.d.sync += [known.eq(command == kind) for kind, known in kinds.items()]
+                m.next = "Length"
 
-            with m.State("Simple"):
-                with m.Switch(command):
-                    for of, content in contents.items():
-                        with m.Case(of):
-                            m.d.sync += [report.eq(1), left.eq(len(content) // 8)]
-                    with m.Default():
-                        m.d.sync += self.reset.eq(1)
-                m.next = "Answer tag"
+            with m.State("Length"):
+                fitting = Cat(known & fits[lengths[kind]] for kind, known in kinds.items()).any()
+                m.d.sync += status.eq(Mux(fitting, Status.OK, Status.BAD_LENGTH))
+                with m.If(~Cat(kinds.values()).any()):
+                    m.d.sync += status.eq(Status.UNKNOWN_COMMAND)
+                m.d.sync += words.eq(Mux(kinds[Command.WRITE], written, 1))
+                m.next = "Sort"
+
+            with m.State("Sort"):
+                simple = Cat(known for kind, known in kinds.items() if lengths[kind] == "nothing").any()
+                m.next = "Address"
+                with m.If(simple):
+                    m.d.sync += self.reset.eq(kinds[Command.RESET] & (status == Status.OK))
+                    m.next = "Answer"
+                with m.If(status != Status.OK):
+                    m.next = "Discard"
+                    with m.If(ended):  # nothing to discard
+                        m.next = "Answer"
 
             with m.State("Address"):
                 m.d.comb += self.i.ready.eq(1)
@@ -188,7 +180,7 @@ class CommandDecoder(wiring.Component):
                     with m.If(index == _WORD - 1):
                         m.d.sync += index.eq(0)
                         m.next = "Count"
-                        with m.If(command != Command.READ):
+                        with m.If(~kinds[Command.READ]):
                             m.next = "Measure"
 
             with m.State("Count"):
@@ -208,7 +200,7 @@ class CommandDecoder(wiring.Component):
             with m.State("Compare"):
                 m.d.sync += [
                     uncountable.eq((words == 0) | (words > MAX_WORDS)),
-                    beyond.eq((end > limit) | ((command == Command.RUN) & (address[24:] != Region.PROGRAM))),
+                    beyond.eq((end > limit) | ((kinds[Command.RUN]) & (address[24:] != Region.PROGRAM))),
                 ]
                 m.next = "Check"
 
@@ -222,16 +214,12 @@ class CommandDecoder(wiring.Component):
                 m.next = "Obey"
 
             with m.State("Obey"):
-                with m.Switch(command):
-                    with m.Case(Command.RUN):
-                        m.d.sync += self.run.eq(status == Status.OK)
-                        m.next = "Answer tag"
-                    with m.Case(Command.READ):
-                        m.next = "Answer tag"
-                    with m.Default():
-                        m.next = "Write"
-                        with m.If(status != Status.OK):
-                            m.next = "Discard"
+                m.d.sync += self.run.eq(kinds[Command.RUN] & (status == Status.OK))
+                m.next = "Answer"
+                with m.If(kinds[Command.WRITE]):
+                    m.next = "Write"
+                    with m.If(status != Status.OK):
+                        m.next = "Discard"
 
             with m.State("Write"):
                 m.d.comb += [self.i.ready.eq(1), self.host.write_data.eq(Cat(word[8:], self.i.payload.data))]
@@ -241,65 +229,17 @@ class CommandDecoder(wiring.Component):
                         m.d.comb += self.host.write_enable.eq(1)
                         m.d.sync += [index.eq(0), address.eq(address + 1)]
                     with m.If(self.i.payload.last):
-                        m.next = "Answer tag"
+                        m.next = "Answer"
 
             with m.State("Discard"):
                 m.d.comb += self.i.ready.eq(1)
-                with m.If(take & self.i.payload.last):
-                    m.next = "Answer tag"
+                with m.If(self.i.valid & self.i.payload.last):
+                    m.next = "Answer"
 
-            with m.State("Answer tag"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(tag)]
-                with m.If(self.o.ready):
-                    m.next = "Answer command"
-            with m.State("Answer command"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(command)]
-                with m.If(self.o.ready):
-                    m.next = "Answer status"
-            with m.State("Answer status"):
-                reads = (command == Command.READ) & (status == Status.OK)
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(status)]
-                m.d.comb += self.o.payload.last.eq(~reads & (left == 0))
-                with m.If(self.o.ready):
-                    m.next = "Body"
-                    with m.If(self.o.payload.last):
-                        m.next = "Tag"
-                    with m.Elif(reads):
-                        m.next = "Read"
-            with m.State("Body"):
-                m.d.sync += left.eq(left - 1)
-                for of, content in contents.items():
-                    with m.If(command == of):
-                        m.d.sync += body_byte.eq(_last_first(content).word_select(left, 8))
-                m.next = "Answer body"
-            with m.State("Answer body"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(body_byte), self.o.payload.last.eq(left == 0)]
-                with m.If(self.o.ready):
-                    m.next = "Body"
-                    with m.If(self.o.payload.last):
-                        m.next = "Tag"
-
-            with m.State("Read"):
-                m.d.comb += self.host.read_enable.eq(1)
-                m.d.sync += [address.eq(address + 1), words.eq(words - 1), index.eq(1)]
-                m.next = "Read data"
-            with m.State("Read data"):
-                m.d.sync += [word.eq(self.host.read_data), index.eq(index + 1)]
-                with m.If(index == self.read_cycles):
-                    m.d.sync += index.eq(0)
-                    m.next = "Answer word"
-            with m.State("Answer word"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(word)]
-                m.d.comb += self.o.payload.last.eq((index == _WORD - 1) & (words == 0))
-                with m.If(self.o.ready):
-                    m.d.sync += [word.eq(word >> 8), index.eq(index + 1)]
-                    with m.If(index == _WORD - 1):
-                        m.next = "Read"
-                        with m.If(words == 0):
-                            m.next = "Tag"
+            with m.State("Answer"):
+                m.d.comb += answerer.i.valid.eq(1)
+                with m.If(answerer.read):
+                    m.d.sync += address.eq(address + 1)
+                with m.If(answerer.i.ready):
+                    m.next = "Tag"
         return m
-
-
-def _last_first(content: Value) -> Value:
-    """Bytes by how many are still to send, the first of them included; byte 0 is none."""
-    return Cat(Const(0, 8), *(content[at : at + 8] for at in reversed(range(0, len(content), 8))))

@@ -60,7 +60,8 @@ class FrameReceiver(wiring.Component):
         m.submodules.crc = crc
 
         # A byte of the line, behind a register with what it means: where the line comes from may be far away.
-        byte, special = Signal(8), Signal(data.StructLayout({"flag": 1, "escape": 1}))
+        byte = Signal(8, reset_less=True)
+        special = Signal(data.StructLayout({"flag": 1, "escape": 1}), reset_less=True)
         held, receiving = Signal(), Signal()
         m.d.comb += self.i.ready.eq(~held | receiving)
         with m.If(self.i.ready):
@@ -77,9 +78,23 @@ class FrameReceiver(wiring.Component):
             write.addr.eq(count),
             write.data.eq(byte ^ (escaped << ESCAPE_FLIP.bit_length() - 1)),
             crc.data.eq(write.data),
-            read.en.eq(0),  # a read port is enabled by default
         ]
-        position, last = Signal(range(MAX_FRAME)), Signal()  # of the byte that leaves, and whether none is behind it
+
+        # What is to be judged of a frame is known before: nothing of it changes while its flag is looked at.
+        whole, matched, begun = (Signal(name=name, reset_less=True) for name in ("whole", "matched", "begun"))
+        m.d.sync += [
+            whole.eq((count >= 2 + _CRC_BYTES) & (count <= MAX_FRAME)),
+            matched.eq(crc.match_detected & ~escaped),
+            begun.eq((count != 0) | escaped),
+        ]
+
+        # The memory and the register behind it move together, so that this can be the memory's own.
+        position, step = Signal(range(MAX_FRAME + 3), name="position", reset_less=True), Signal()
+        # The byte that leaves, and whether none is behind it.
+        content, last = Signal(8, name="content", reset_less=True), Signal(name="last", reset_less=True)
+        m.d.comb += [read.addr.eq(position), read.en.eq(step)]
+        with m.If(step):
+            m.d.sync += [position.eq(position + 1), content.eq(read.data), last.eq(position == self.length)]
         drop = Signal()  # behind a register, as the number of these can be anywhere
         m.d.sync += [drop.eq(0), self.dropped.eq(self.dropped + drop)]
         with m.FSM():
@@ -98,24 +113,22 @@ class FrameReceiver(wiring.Component):
                             m.d.sync += count.eq(count + 1)
             with m.State("Judge"):
                 m.d.comb += crc.start.eq(1)
-                m.d.sync += [count.eq(0), escaped.eq(0), self.length.eq(count - _CRC_BYTES), position.eq(0), last.eq(0)]
+                m.d.sync += [count.eq(0), escaped.eq(0), self.length.eq(count - _CRC_BYTES), position.eq(0)]
                 m.next = "Receive"
-                with m.If((count >= 2 + _CRC_BYTES) & (count <= MAX_FRAME) & ~escaped & crc.match_detected):
+                with m.If(whole & matched):
                     m.next = "Fetch"
-                with m.Elif((count != 0) | escaped):
+                with m.Elif(begun):
                     m.d.sync += drop.eq(1)
             with m.State("Fetch"):
-                m.d.comb += [read.addr.eq(position), read.en.eq(1)]
+                m.d.comb += step.eq(1)
+                m.next = "Read"
+            with m.State("Read"):
+                m.d.comb += step.eq(1)
                 m.next = "Send"
             with m.State("Send"):
-                m.d.comb += [
-                    self.o.valid.eq(1),
-                    self.o.payload.data.eq(read.data),
-                    self.o.payload.last.eq(last),
-                ]
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(content), self.o.payload.last.eq(last)]
                 with m.If(self.o.ready):
-                    m.d.comb += [read.addr.eq(position + 1), read.en.eq(1)]
-                    m.d.sync += [position.eq(position + 1), last.eq(position + 2 == self.length)]
+                    m.d.comb += step.eq(1)
                     with m.If(last):
                         m.next = "Receive"
         return m
@@ -144,11 +157,12 @@ class FrameSender(wiring.Component):
         m = Module()
         crc: Any = CRC32_ISO_HDLC(data_width=8).create()  # its ports have no types
         m.submodules.crc = crc
-        checksum = Signal(8 * _CRC_BYTES)
-        left = Signal(range(_CRC_BYTES + 1))  # bytes of the checksum still to send
-        ended = Signal()  # all of the content is loaded
+        checksum = Signal(8 * _CRC_BYTES, reset_less=True)
+        left = Signal(range(_CRC_BYTES + 1), reset_less=True)  # bytes of the checksum still to send
+        ended = Signal(reset_less=True)  # all of the content is loaded
 
-        byte, special = Signal(8), Signal()  # to be sent, and whether an escape is before it
+        # To be sent, and whether an escape is before it.
+        byte, special = Signal(8, name="byte", reset_less=True), Signal(name="special", reset_less=True)
 
         def load(value):
             m.d.sync += [byte.eq(value), special.eq((value == FLAG) | (value == ESCAPE))]

@@ -59,24 +59,28 @@ class UARTReceiver(wiring.Component):
         index = Signal(range(_DATA_BITS + 2))  # of the bit: start, data, stop
         samples = Signal(2)
         shifted = Signal(_DATA_BITS, reset_less=True)
-        voted, bit = Signal(), Signal()
-        m.d.comb += [
-            bit.eq((samples[0] & samples[1]) | (line & (samples[0] | samples[1]))),
-            voted.eq(cycle == middle + distance),
+        bit = Signal()
+        m.d.comb += bit.eq((samples[0] & samples[1]) | (line & (samples[0] | samples[1])))
+        # What is to be done in a cycle of a bit is known a cycle ahead.
+        sampled, voted, ending = (Signal(name=name, reset_less=True) for name in ("sampled", "voted", "ending"))
+        m.d.sync += [
+            sampled.eq((cycle == middle - distance - 1) | (cycle == middle - 1)),
+            voted.eq(cycle == middle + distance - 1),
+            ending.eq(cycle == self.divisor - 2),
         ]
-        with m.If((cycle == middle - distance) | (cycle == middle)):
+        with m.If(sampled):
             m.d.sync += samples.eq(Cat(line, samples))
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
 
         with m.FSM():
             with m.State("Idle"):
-                m.d.sync += [cycle.eq(1), index.eq(0)]
+                m.d.sync += [cycle.eq(1), index.eq(0), ending.eq(0)]
                 with m.If(before & ~line):
                     m.next = "Receive"
             with m.State("Receive"):
                 m.d.sync += cycle.eq(cycle + 1)
-                with m.If(cycle == self.divisor - 1):
+                with m.If(ending):
                     m.d.sync += [cycle.eq(0), index.eq(index + 1)]
                 with m.If(voted):
                     m.d.sync += shifted.eq(Cat(shifted[1:], bit))
@@ -92,8 +96,8 @@ class UARTReceiver(wiring.Component):
                 # The line has failed: it must be high for as long as a bit before anything counts again.
                 m.d.sync += cycle.eq(cycle + 1)
                 with m.If(~line):
-                    m.d.sync += cycle.eq(0)
-                with m.Elif(cycle == self.divisor - 1):
+                    m.d.sync += [cycle.eq(0), ending.eq(0)]
+                with m.Elif(ending):
                     m.next = "Idle"
         return m
 
@@ -126,13 +130,15 @@ class UARTTransmitter(wiring.Component):
         cycle = Signal(range(self.divisor))
         left = Signal(range(_DATA_BITS + 3))  # bits that are not over, the one on the line included
         bits = Signal(_DATA_BITS + 2, init=-1)  # the one on the line, and those behind it
-        ending = Signal()
-        m.d.comb += self.tx.eq(bits[0])
-        m.d.comb += [ending.eq(cycle == self.divisor - 1), self.i.ready.eq((left == 0) | ((left == 1) & ending))]
-        with m.If(left != 0):
-            m.d.sync += cycle.eq(cycle + 1)
+        # That there are none, that it is the last, and that its last cycle is there, is known a cycle ahead.
+        idle, last, ending = Signal(name="idle", init=1), Signal(name="last"), Signal(name="ending")
+        m.d.comb += [self.tx.eq(bits[0]), self.i.ready.eq(idle | (last & ending))]
+        with m.If(~idle):
+            m.d.sync += [cycle.eq(cycle + 1), ending.eq(cycle == self.divisor - 2)]
             with m.If(ending):
-                m.d.sync += [cycle.eq(0), left.eq(left - 1), bits.eq(Cat(bits[1:], 1))]
+                m.d.sync += [cycle.eq(0), left.eq(left - 1), last.eq(left == 2), idle.eq(last)]
+                m.d.sync += bits.eq(Cat(bits[1:], 1))
         with m.If(self.i.ready & self.i.valid):
-            m.d.sync += [cycle.eq(0), left.eq(_DATA_BITS + 2), bits.eq(Cat(0, self.i.payload, 1))]
+            m.d.sync += [cycle.eq(0), left.eq(_DATA_BITS + 2), last.eq(0), idle.eq(0), ending.eq(0)]
+            m.d.sync += bits.eq(Cat(0, self.i.payload, 1))
         return m

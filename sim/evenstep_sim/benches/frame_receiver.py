@@ -139,13 +139,13 @@ async def flags(dut) -> None:
 
 @cocotb.test()
 async def timing(dut) -> None:
-    """Nothing leaves before the checksum has been seen; then a byte leaves per cycle, from four cycles later on."""
+    """Nothing leaves before the checksum has been seen; then a byte leaves per cycle, from five cycles later on."""
     bench = await _ReceiverBench.start(dut)
     bench.send_good(30)
     await bench.drain()
     gaps = np.diff(bench.input.times).tolist()
     assert gaps == [1, 2] + [1] * (len(gaps) - 2), f"Bytes must be taken one per cycle but for a flag's, not {gaps}"
-    bench.check_latency(4, taken=len(bench.input.times) - 1, offered=0)
+    bench.check_latency(5, taken=len(bench.input.times) - 1, offered=0)
     first = bench.output.times[0]
     assert bench.output.times == list(range(first, first + 32)), "Bytes must leave one per cycle"
 

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from evenstep.axi.read_port import AXI4ReadInterface, AXI4ReadSignature
 from evenstep.gateware.array import PEArray
 from evenstep.gateware.combine import Combiner
+from evenstep.gateware.copies import add_copies
 from evenstep.gateware.core_memories import Memories, add_memories, host_words, store_words
 from evenstep.gateware.drain import Drain
 from evenstep.gateware.join import Joiner
@@ -42,13 +43,14 @@ def external_port(geometry: Geometry) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Blocks that every core has."""
+    """Blocks that every core has, and what makes a copy of the reset for a block of that name."""
 
     sequencer: Sequencer
     array: PEArray
     drain: Drain
     threshold: ThresholdUnit
     packer: Packer
+    local_reset: Callable[[str], Value]
 
 
 class Core(wiring.Component):
@@ -73,7 +75,7 @@ class Core(wiring.Component):
     start, entry : In
         Strobe that runs the program at `entry`.
     reset : In(1)
-        Gives up a run. Memories keep what they hold.
+        Gives up a run: in the second cycle from here nothing of it is left. Memories keep what they hold.
     busy, cycles, steps : Out
         State and counters of the sequencer.
     m_axi : Out(AXI4ReadSignature)
@@ -118,7 +120,12 @@ class Core(wiring.Component):
         m = Module()
         g = self.geometry
         memories = add_memories(m, g, self.images, self.weight_memory)
-        blocks = self._add_blocks(m)
+
+        # A block resets a cycle later, by a register of its own: one for all would be far from most of them.
+        def local_reset(name: str) -> Value:
+            return add_copies(m, platform, f"{name}_reset", self.reset, 1)[0]
+
+        blocks = self._add_blocks(m, local_reset)
         regions = memories.connect_host(m) | {Region.THRESHOLDS: blocks.threshold.host}
         finished, joiner = self._add_finish(m, blocks, regions)
         ports = [regions[region] for region in sorted(regions)]
@@ -127,12 +134,12 @@ class Core(wiring.Component):
         results_written = self._connect_results(m, blocks, memories, finished, joiner)
         written = self._connect_codes(m, blocks, memories) | results_written
         if joiner is not None:
-            numbers_written = self._connect_wide(m, joiner, blocks.sequencer, blocks.array, memories.wide)
+            numbers_written = self._connect_wide(m, blocks, joiner, memories.wide)
             written |= numbers_written & blocks.sequencer.layer.raw
         m.d.comb += blocks.sequencer.written.eq(written)
         return m
 
-    def _add_blocks(self, m: Module) -> _Blocks:
+    def _add_blocks(self, m: Module, local_reset: Callable[[str], Value]) -> _Blocks:
         g = self.geometry
         sequencer, array, drain, packer = Sequencer(g), PEArray(g), Drain(g), Packer(g)
         threshold = create_threshold_unit(
@@ -147,8 +154,8 @@ class Core(wiring.Component):
         )
         blocks = {"sequencer": sequencer, "array": array, "drain": drain, "threshold": threshold, "packer": packer}
         for name, block in blocks.items():
-            m.submodules[name] = ResetInserter(self.reset)(block)
-        return _Blocks(**blocks)
+            m.submodules[name] = ResetInserter(local_reset(name))(block)
+        return _Blocks(**blocks, local_reset=local_reset)
 
     def _add_finish(
         self, m: Module, blocks: _Blocks, regions: dict[Region, HostInterface]
@@ -161,8 +168,8 @@ class Core(wiring.Component):
         finished = drain
         if g.combines:
             finished = Combiner(g, channel_bits=drain.channel_bits, init=self.images[Region.CONSTANTS])
-            m.submodules.combiner = ResetInserter(self.reset)(finished)
-            wiring.connect(m, self._buffered(m, "combiner_skid", drain).o, finished.i)
+            m.submodules.combiner = ResetInserter(blocks.local_reset("combiner"))(finished)
+            wiring.connect(m, self._buffered(m, blocks, "combiner_skid", drain).o, finished.i)
             layer = sequencer.layer
             m.d.comb += [
                 drain.constant_base.eq(layer.constant_base),
@@ -175,16 +182,16 @@ class Core(wiring.Component):
         joiner = None
         if g.wide_depth:
             joiner = Joiner(g, channel_bits=drain.channel_bits, init=self.images[Region.KNEES])
-            m.submodules.joiner = ResetInserter(self.reset)(joiner)
-            wiring.connect(m, self._buffered(m, "joiner_skid", finished).o, joiner.i)
+            m.submodules.joiner = ResetInserter(blocks.local_reset("joiner"))(joiner)
+            wiring.connect(m, self._buffered(m, blocks, "joiner_skid", finished).o, joiner.i)
             regions[Region.KNEES] = joiner.host
             finished = joiner
         return finished, joiner
 
-    def _buffered(self, m: Module, name: str, source: Any) -> SkidBuffer:
+    def _buffered(self, m: Module, blocks: _Blocks, name: str, source: Any) -> SkidBuffer:
         """A buffer behind a block's output: what is before it looks at a register, whatever makes results wait."""
         buffer = SkidBuffer(source.o.payload.shape())
-        m.submodules[name] = ResetInserter(self.reset)(buffer)
+        m.submodules[name] = ResetInserter(blocks.local_reset(name))(buffer)
         wiring.connect(m, source.o, buffer.i)
         return buffer
 
@@ -217,7 +224,7 @@ class Core(wiring.Component):
         ]
         busy: Value = sequencer.busy
         if g.port_bits:
-            busy |= self._connect_loader(m, sequencer, weights)
+            busy |= self._connect_loader(m, blocks, weights)
         m.d.comb += self.busy.eq(busy)
         for bank, memory in enumerate(activations):
             m.d.comb += [
@@ -239,7 +246,7 @@ class Core(wiring.Component):
         sequencer, array, drain, threshold = blocks.sequencer, blocks.array, blocks.drain, blocks.threshold
         layer = sequencer.layer
         wiring.connect(m, array.o, drain.i)
-        results = self._buffered(m, "results_skid", finished).o
+        results = self._buffered(m, blocks, "results_skid", finished).o
         value = results.payload
         m.d.comb += [
             drain.start.eq(sequencer.layer_start),
@@ -278,7 +285,7 @@ class Core(wiring.Component):
         g = self.geometry
         sequencer, array, threshold, packer = blocks.sequencer, blocks.array, blocks.threshold, blocks.packer
         layer = sequencer.layer
-        wiring.connect(m, self._buffered(m, "skid", threshold).o, packer.i)
+        wiring.connect(m, self._buffered(m, blocks, "skid", threshold).o, packer.i)
         m.d.comb += packer.start.eq(sequencer.layer_start)
         m.d.comb += [packer.digits.eq(layer.digits), packer.stride.eq(layer.digit_stride)]
         words = stream.Signature(word_layout(g)).create()
@@ -292,7 +299,7 @@ class Core(wiring.Component):
         ]
         if g.convolution:
             m.d.comb += packer.skip.eq(layer.pixel_skip)
-            m.submodules.pooler = pooler = ResetInserter(self.reset)(Pooler(g))
+            m.submodules.pooler = pooler = ResetInserter(blocks.local_reset("pooler"))(Pooler(g))
             m.d.comb += [
                 pooler.start.eq(sequencer.layer_start),
                 pooler.skip.eq(layer.pixel_skip),
@@ -306,14 +313,14 @@ class Core(wiring.Component):
             with m.If(layer.pool):
                 m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(pooler.ready)]
                 m.d.comb += [written.eq(pooler.o.payload), words.valid.eq(pooler.o.valid)]
-        return store_words(m, g, "codes", words, memories.activations, sequencer, self.reset)
+        return store_words(m, g, "codes", words, memories.activations, sequencer, blocks.local_reset)
 
-    def _connect_loader(self, m: Module, sequencer: Sequencer, weights: WordMemory) -> Value:
+    def _connect_loader(self, m: Module, blocks: _Blocks, weights: WordMemory) -> Value:
         """Connect a loader to external memory and to the one of the weights; whether it is busy.
 
         It ends what it began even where a run is given up, so the reset of the others is not its own.
         """
-        g = self.geometry
+        g, sequencer = self.geometry, blocks.sequencer
         m.submodules.loader = loader = WeightLoader(
             word_bits=g.weight_word_bits, depth=g.weight_depth, data_bits=g.port_bits, address_bits=_ADDRESS_BITS
         )
@@ -323,7 +330,7 @@ class Core(wiring.Component):
             loader.address.eq(sequencer.load_address),
             loader.target.eq(sequencer.load_target),
             loader.words.eq(sequencer.load_words),
-            loader.reset.eq(self.reset),
+            loader.reset.eq(blocks.local_reset("loader")),
             sequencer.load_busy.eq(loader.busy),
             sequencer.load_failed.eq(loader.error),
             weights.write_address.eq(loader.write_address),
@@ -332,13 +339,12 @@ class Core(wiring.Component):
         ]
         return loader.busy
 
-    def _connect_wide(
-        self, m: Module, joiner: Joiner, sequencer: Sequencer, array: PEArray, memories: list[WordMemory]
-    ) -> Value:
+    def _connect_wide(self, m: Module, blocks: _Blocks, joiner: Joiner, memories: list[WordMemory]) -> Value:
         """Connect joiner, sequencer and the memory of wide numbers: shortcuts are read from it, and steps of a scan.
 
         Whether the last number of a position is written.
         """
+        sequencer, array = blocks.sequencer, blocks.array
         layer, step = sequencer.layer, joiner.step.payload
         m.d.comb += [
             joiner.settings.eq(layer.join),
@@ -363,7 +369,7 @@ class Core(wiring.Component):
                 memory.read_address.eq(Mux(layer.scan, _read_address(sequencer, row), joiner.read_address)),
                 memory.read_enable.eq(Mux(layer.scan, sequencer.read_enable, joiner.read_enable)),
             ]
-        return store_words(m, self.geometry, "numbers", joiner.write, memories, sequencer, self.reset)
+        return store_words(m, self.geometry, "numbers", joiner.write, memories, sequencer, blocks.local_reset)
 
 
 def _read_address(sequencer: Sequencer, bank: int) -> Value:

@@ -107,7 +107,7 @@ def store_words(
     words: stream.Interface,
     memories: list[WordMemory],
     sequencer: Sequencer,
-    reset: Value,
+    local_reset: Callable[[str], Value],
 ) -> Value:
     """Write what rows give to their memories; whether the last word of a position is written.
 
@@ -118,7 +118,7 @@ def store_words(
     address, enable, rows = words.payload.offset, words.valid.replicate(len(memories)), words.payload.words
     if g.neighbours:
         writeback = WriteBack(len(memories), bits=width, address_bits=len(address))
-        m.submodules[name] = writeback = ResetInserter(reset)(writeback)
+        m.submodules[name] = writeback = ResetInserter(local_reset(name))(writeback)
         wiring.connect(m, words, writeback.i)
         settings = sequencer.layer if name == "codes" else sequencer.layer.join
         m.d.comb += [

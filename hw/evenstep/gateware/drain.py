@@ -1,5 +1,7 @@
 """Drain: what stands between the array's raw sums and the results of a layer."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -128,20 +130,19 @@ class Drain(wiring.Component):
                     scaled.word_select(r, g.sum_bits).eq(Mux(doubled, total << 1, total)),
                     correction.word_select(r, g.sum_bits).eq(_product(act_sum, zero)),
                 ]
+        result: Any = Signal(self.o.payload.shape(), reset_less=True)
+        m.d.comb += self.o.payload.eq(result)
         if g.combines:
             pending_constant = Signal.like(self.constant_base, reset_less=True)
             with m.If(ready):
-                m.d.sync += pending_constant.eq(self.constant_base + index)
-            with m.If(ready):
-                m.d.sync += self.o.payload.constant.eq(pending_constant)
+                m.d.sync += [pending_constant.eq(self.constant_base + index), result.constant.eq(pending_constant)]
         if g.lane.combines:
             pending_outer = Signal.like(self.o.payload.outer, reset_less=True)
             row_bits = g.lane.sums * g.accumulator_bits
             rows = [self.i.payload.sums.word_select(r, row_bits) for r in range(g.rows)]
             with m.If(ready):
                 m.d.sync += pending_outer.eq(Cat(row[g.accumulator_bits :] for row in rows))
-            with m.If(ready):
-                m.d.sync += self.o.payload.outer.eq(pending_outer)
+                m.d.sync += result.outer.eq(pending_outer)
         with m.If(self.start | self.drained):
             m.d.sync += index.eq(0)
         with m.Elif(take & wanted):
@@ -154,9 +155,9 @@ class Drain(wiring.Component):
             ]
             m.d.sync += [
                 self.o.valid.eq(pending),
-                self.o.payload.channel.eq(pending_index),
-                self.o.payload.last.eq(pending_last),
-                self.o.payload.values.eq(Cat(values)),
+                result.channel.eq(pending_index),
+                result.last.eq(pending_last),
+                result.values.eq(Cat(values)),
             ]
         return m
 

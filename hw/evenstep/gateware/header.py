@@ -1,5 +1,7 @@
 """Header decoder: what the words of a descriptor's header say, as they arrive from the program memory."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -121,8 +123,13 @@ class HeaderDecoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        g = self.geometry
         number = Signal(range(self.words))
-        is_load = Signal()
+        is_load = Signal(reset_less=True)
+        # No reset reaches what a header sets before anybody looks at it.
+        names = ["layer", "passes", "tiles", "weight_base", "tile_stride", *(load_members(g) if g.port_bits else [])]
+        kept = {name: Signal(self.signature.members[name].shape, name=name, reset_less=True) for name in names}
+        m.d.comb += [getattr(self, name).eq(register) for name, register in kept.items()]
         m.d.comb += [
             self.ends.eq(self.enable & (number == 0) & (self.word[:4] == 0)),
             self.loads.eq(self.enable & (number == 3) & is_load),
@@ -133,16 +140,16 @@ class HeaderDecoder(wiring.Component):
             with m.If(self.ends | self.loads | self.complete):
                 m.d.sync += number.eq(0)
             with m.Switch(number):
-                self._decode(m, is_load)
+                self._decode(m, is_load, **kept)
         return m
 
-    def _decode(self, m: Module, is_load: Signal) -> None:
-        """Cases of the switch over words."""
+    def _decode(self, m: Module, is_load: Signal, layer: Any, **kept: Any) -> None:
+        """Cases of the switch over words, which set the registers that are given."""
         g = self.geometry
-        given, layer = self.word, self.layer
+        given = self.word
         with m.Case(0):
             m.d.sync += [layer.raw.eq(given[4]), layer.doubled.eq(given[5]), layer.digits.eq(given[8:12])]
-            m.d.sync += self.passes.eq(given[16:24])
+            m.d.sync += kept["passes"].eq(given[16:24])
             if g.combines:
                 m.d.sync += [layer.combined.eq(given[6]), layer.rescaled.eq(given[7])]
             if g.convolution:
@@ -154,21 +161,21 @@ class HeaderDecoder(wiring.Component):
         with m.Case(1):
             m.d.sync += layer.zero.eq(given)
             if g.port_bits:
-                m.d.sync += self.load_address.eq(given)
+                m.d.sync += kept["load_address"].eq(given)
         with m.Case(2):
-            m.d.sync += self.tiles.eq(given)
+            m.d.sync += kept["tiles"].eq(given)
             if g.port_bits:
-                m.d.sync += self.load_target.eq(given)
+                m.d.sync += kept["load_target"].eq(given)
             if g.combines:
                 m.d.sync += [layer.shift.eq(given[16:22]), layer.bits.eq(given[22:28])]
         with m.Case(3):
             m.d.sync += layer.outputs.eq(given)
             if g.port_bits:
-                m.d.sync += self.load_words.eq(given)
+                m.d.sync += kept["load_words"].eq(given)
         with m.Case(4):
-            m.d.sync += self.weight_base.eq(given)
+            m.d.sync += kept["weight_base"].eq(given)
         with m.Case(5):
-            m.d.sync += self.tile_stride.eq(given)
+            m.d.sync += kept["tile_stride"].eq(given)
         with m.Case(6):
             m.d.sync += layer.channel_base.eq(given[:16])
             if g.combines:
@@ -185,11 +192,11 @@ class HeaderDecoder(wiring.Component):
                 if number == WINDOW_WORDS + BANK_WORDS - 1:
                     m.d.sync += [layer.line_words.eq(given[:20]), layer.interleave.eq(given[20:])]
         if g.wide_depth:
-            self._decode_join(m, given)
+            self._decode_join(m, layer.join, given)
 
-    def _decode_join(self, m: Module, given: Value) -> None:
+    def _decode_join(self, m: Module, join: Any, given: Value) -> None:
         """Those of `evenstep.spec.join.Join`."""
-        join, first = self.layer.join, HEADER_WORDS + _window_words(self.geometry)
+        first = HEADER_WORDS + _window_words(self.geometry)
         with m.Case(first):
             fields = (join.shift, join.bits, join.sum_bits, join.joins, join.bends, join.keeps, join.largest)
             m.d.sync += Cat(fields).eq(given)

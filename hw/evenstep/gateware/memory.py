@@ -100,7 +100,7 @@ def connect_host(m: Module, host, select: Value, ports: list) -> None:
 
 def select_read(m: Module, host, select: Value, *, cycles: int) -> Signal:
     """`select` of the host's read, from so many cycles after it on until the next."""
-    selected = Signal(max(1, len(select)))
+    selected = Signal(max(1, len(select)), reset_less=True)
     with m.If(host.read_enable):
         m.d.sync += selected.eq(select)
     for _ in range(1, cycles):
@@ -118,36 +118,40 @@ def connect_regions(m: Module, host, region: Value, ports: list[HostInterface], 
     it. Where memories are `registered`, there is another register for each region on the way there, and memories that
     are not get one more behind them. Where reads follow each other faster, `region` must stay.
     """
-    asked = HostSignature(len(host.address)).create(path=("regions", "asked"))
-    _hand_on(m, host, asked, domain="sync")
-    reads, writes = Signal(len(ports), name="region_reads"), Signal(len(ports), name="region_writes")
+
+    # No register needs a reset: while the host asks for nothing, no strobe stays.
+    def register(name: str, value: Value) -> Signal:
+        held = Signal.like(value, name=name, reset_less=True)
+        m.d.sync += held.eq(value)
+        return held
+
+    address, write_data = register("asked_address", host.address), register("asked_data", host.write_data)
     chosen = Cat(region == number for number in range(len(ports)))
-    m.d.sync += [
-        reads.eq(chosen & host.read_enable.replicate(len(ports))),
-        writes.eq(chosen & host.write_enable.replicate(len(ports))),
-    ]
-    read = Signal.like(reads, name="region_read")
-    with m.If(asked.read_enable):
+    reads = register("region_reads", chosen & host.read_enable.replicate(len(ports)))
+    writes = register("region_writes", chosen & host.write_enable.replicate(len(ports)))
+    read = Signal.like(reads, name="region_read", reset_less=True)
+    with m.If(register("asked_read", host.read_enable)):
         m.d.sync += read.eq(reads)
     words = []
     for number, port in enumerate(ports):
-        m.d["sync" if registered else "comb"] += [
-            port.address.eq(asked.address),
-            port.write_data.eq(asked.write_data),
-            port.read_enable.eq(reads[number]),
-            port.write_enable.eq(writes[number]),
-        ]
+        wanted = {
+            "address": address[: len(port.address)],
+            "write_data": write_data,
+            "read_enable": reads[number],
+            "write_enable": writes[number],
+        }
+        for name, value in wanted.items():
+            m.d.comb += getattr(port, name).eq(register(f"region{number}_{name}", value) if registered else value)
         data = port.read_data
         for _ in range(port.signature.read_cycles - 1, _REGISTERED_CYCLES if registered else 1):
-            early, data = data, Signal.like(data, name=f"region{number}_data")
-            m.d.sync += data.eq(early)
+            data = register(f"region{number}_data", data)
         words.append(data & read[number].replicate(HOST_BITS))
-    m.d.sync += host.read_data.eq(functools.reduce(operator.or_, words))
+    m.d.comb += host.read_data.eq(register("regions_data", functools.reduce(operator.or_, words)))
 
 
-def _hand_on(m: Module, host, port, enable: ValueLike = 1, domain: str = "comb") -> None:
+def _hand_on(m: Module, host, port, enable: ValueLike) -> None:
     """Hand on to `port` what `host` asks for, where `enable` is set; data are left to the caller."""
-    m.d[domain] += [
+    m.d.comb += [
         port.address.eq(host.address),
         port.write_data.eq(host.write_data),
         port.read_enable.eq(host.read_enable & enable),

@@ -71,33 +71,35 @@ class Packer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
-        lane = Signal(range(max(2, g.lanes)))
+        lane = Signal(g.lanes, init=1)  # a bit for each, so that none has to be found
         word = Signal(self.address_bits)  # of the layer, the one that is collected
-        collected = Signal(g.rows * g.lanes * g.output_bits)
+        collected = Signal(g.rows * g.lanes * g.output_bits, reset_less=True)
         leaving = Signal.like(collected, reset_less=True)
-        digit = Signal(range(g.output_digits + 1))
+        digit = Signal(range(g.output_digits + 1), reset_less=True)
         offset = Signal(self.address_bits, reset_less=True)
         last = Signal(reset_less=True)
 
         def row_lanes(vector, row):
             return vector.word_select(row, g.lanes * g.output_bits)
 
-        # What is collected, this cycle's code included: codes enter at their lane, the others stay.
+        # What is collected, this cycle's code included: codes enter at their lane, the others stay, but those of the
+        # word before.
         complete = Signal()
         now = Signal.like(collected)
-        m.d.comb += now.eq(collected)
+        m.d.comb += now.eq(collected & (~lane[0]).replicate(len(collected)))
         for row in range(g.rows):
             code = self.i.payload.codes.word_select(row, g.output_bits)
-            m.d.comb += row_lanes(now, row).word_select(lane, g.output_bits).eq(code)
-        # Whether the lane is the last one is known a code ahead, as there is no time to compare.
-        last_lane = Signal(init=g.lanes == 1)
-        m.d.comb += complete.eq(last_lane | self.i.payload.last)
+            for k in range(g.lanes):
+                with m.If(lane[k]):
+                    m.d.comb += row_lanes(now, row).word_select(k, g.output_bits).eq(code)
+        m.d.comb += complete.eq(lane[-1] | self.i.payload.last)
 
         emitted = Signal()
         ending = Signal()
+        digits_follow = g.output_digits > 1
         m.d.comb += [
             emitted.eq(self.o.valid & self.o.ready),
-            ending.eq(digit + 1 == self.digits),
+            ending.eq(digit + 1 == self.digits if digits_follow else 1),
             self.o.payload.offset.eq(offset),
             self.o.payload.last.eq(last & ending),
         ]
@@ -106,10 +108,11 @@ class Packer(wiring.Component):
                 code = row_lanes(leaving, row).word_select(k, g.output_bits)
                 m.d.comb += self.o.payload.words.word_select(row * g.lanes + k, g.act_bits).eq(code[: g.act_bits])
         with m.If(emitted):
-            m.d.sync += [digit.eq(digit + 1), offset.eq(offset + self.stride)]
-            for n in range(g.rows * g.lanes):
-                code = leaving.word_select(n, g.output_bits)
-                m.d.sync += code.eq(code >> g.act_bits)
+            if digits_follow:
+                m.d.sync += [digit.eq(digit + 1), offset.eq(offset + self.stride)]
+                for n in range(g.rows * g.lanes):
+                    code = leaving.word_select(n, g.output_bits)
+                    m.d.sync += code.eq(code >> g.act_bits)
             with m.If(ending):
                 m.d.sync += self.o.valid.eq(0)
 
@@ -117,12 +120,10 @@ class Packer(wiring.Component):
         with m.If(~complete | free):
             m.d.comb += self.i.ready.eq(1)
             with m.If(self.i.valid):
-                m.d.sync += [collected.eq(now), lane.eq(lane + 1), last_lane.eq(lane == g.lanes - 2)]
+                m.d.sync += [collected.eq(now), lane.eq(lane << 1)]
                 with m.If(complete):
                     m.d.sync += [
-                        collected.eq(0),
-                        lane.eq(0),
-                        last_lane.eq(g.lanes == 1),
+                        lane.eq(1),
                         word.eq(word + 1 + Mux(self.i.payload.last, self.skip, 0)),
                         leaving.eq(now),
                         digit.eq(0),

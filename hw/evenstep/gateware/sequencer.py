@@ -154,12 +154,12 @@ class Sequencer(wiring.Component):
         # Fetch: words arrive `read_latency` cycles after their address.
         m.submodules.header = header = HeaderDecoder(g)
         passes, tiles, weight_base = header.passes, header.tiles, header.weight_base
-        pc = Signal(self.program_bits)
-        loaded = Signal()
-        tile_weight = Signal(weight_bits)
-        pass_first = Signal(32)  # first of the two words of a pass
-        pass_half = Signal()
-        pass_index = Signal(range(max(2, g.max_passes)))
+        pc = Signal(self.program_bits, reset_less=True)
+        loaded = Signal(reset_less=True)
+        tile_weight = Signal(weight_bits, reset_less=True)
+        pass_first = Signal(32, reset_less=True)  # first of the two words of a pass
+        pass_half = Signal(reset_less=True)
+        pass_index = Signal(range(max(2, g.max_passes)), reset_less=True)
         fetched = self.program_data
         m.d.comb += [self.program_address.eq(pc), header.word.eq(fetched), self.layer.eq(header.layer)]
         if g.port_bits:
@@ -167,15 +167,31 @@ class Sequencer(wiring.Component):
         reading = read_latency(g)
         *asked, arriving = (Signal(name=f"arriving{n}") for n in range(reading))
 
+        record = table_write.data
+        m.d.comb += [
+            table_write.addr.eq(pass_index),
+            record.act.eq(pass_first),
+            record.shift.eq(pass_first[30]),
+            record.count.eq(pass_first[31]),
+            record.weight.eq(fetched),
+            record.steps.eq(fetched[20:]),
+            record.single.eq(fetched[20:] == 0),
+        ]
+        if g.convolution:
+            m.d.comb += record.padding.eq(pass_first[20:])
+        if has_blanks(g):
+            m.d.comb += record.blank.eq(pass_first[29])
+
         # Run: `step` counts within the pass whose record the table gives.
-        step = Signal(12)
+        step = Signal(12, reset_less=True)
         last_step = Signal()
-        last_tile = Signal()
+        last_tile = Signal(reset_less=True)
         current = table_read.data
         m.d.comb += table_read.en.eq(0)  # a read port is enabled by default; the record must stay until the next is due
         # Comparisons are done a step ahead: with the step, pass and tile that follow.
-        next_step, next_pass, tiles_left = Signal.like(step), Signal.like(pass_index), Signal.like(tiles)
-        ends_pass, last_pass = Signal(), Signal()
+        next_step, next_pass = Signal.like(step), Signal.like(pass_index)
+        tiles_left = Signal.like(tiles, reset_less=True)
+        ends_pass, last_pass = Signal(reset_less=True), Signal(reset_less=True)
         m.d.comb += [last_step.eq(current.single | ends_pass), table_read.addr.eq(next_pass)]
         begin_pass = [next_step.eq(1), ends_pass.eq(0), pass_index.eq(next_pass), last_pass.eq(next_pass == passes)]
         begin_pass.append(next_pass.eq(Mux(next_pass == passes, 0, next_pass + 1)))
@@ -186,8 +202,8 @@ class Sequencer(wiring.Component):
 
         # Positions of which something is yet to come: of the array, and of what is written.
         position_bits = 24 if g.convolution else 1
-        undrained = Signal(position_bits)
-        unwritten = Signal(position_bits)
+        undrained = Signal(position_bits, reset_less=True)
+        unwritten = Signal(position_bits, reset_less=True)
         with m.If(self.drained):
             m.d.sync += undrained.eq(undrained - 1)
         with m.If(self.written):
@@ -196,7 +212,8 @@ class Sequencer(wiring.Component):
         weighted = ~self.layer.pool if g.convolution else Const(1, 1)
         if g.wide_depth:
             weighted &= ~self.layer.scan
-        positions_left, last_position = Signal(position_bits), Signal() if g.convolution else Const(1, 1)
+        positions_left = Signal(position_bits, reset_less=True)
+        last_position = Signal(reset_less=True) if g.convolution else Const(1, 1)
         # A step waits with its operands at the memories' outputs until the array takes it. Where it is pipelined, steps
         # on their way to and through the memories wait with it, and nothing moves but what the array lets.
         go = self.step_ready if pipelined else ~self.step_valid | self.step_ready
@@ -212,22 +229,32 @@ class Sequencer(wiring.Component):
 
         with m.If(self.busy):
             m.d.sync += self.cycles.eq(self.cycles + 1)
-        with m.If(self.step_valid & self.step_ready):
-            m.d.sync += self.steps.eq(self.steps + 1)
+        taken = Signal()  # behind a register, as the number of these can be anywhere
+        m.d.sync += [taken.eq(self.step_valid & self.step_ready), self.steps.eq(self.steps + taken)]
         names = ["valid", "first", "last", "shift", "count", "final"]
         walked = ["inside"] * (walker is not None and g.wide_depth > 0) + ["bank"] * g.neighbours
         names += walked
-        flags = [{name: getattr(self, f"step_{name}") for name in names}]
-        for stage in range(1, operand_latency(g)):
-            flags.insert(0, {name: Signal.like(flags[0][name], name=f"{name}_{stage}_before") for name in names})
+        flags = [
+            {
+                name: Signal.like(getattr(self, f"step_{name}"), name=f"{name}_{stage}", reset_less=name != "valid")
+                for name in names
+            }
+            for stage in range(operand_latency(g))
+        ]
+        m.d.comb += [getattr(self, f"step_{name}").eq(flag) for name, flag in flags[-1].items()]
         issued = flags[0]
         with m.If(go):
             for before, after in itertools.pairwise(flags):
                 m.d.sync += [after[name].eq(before[name]) for name in names]
             m.d.sync += issued["valid"].eq(0)
-        operands = [self.act_address.eq(Cat(one[:act_bits] for one in addresses))]
-        operands.append(self.weight_address.eq(weight_address))
+        # Where the array is pipelined, what the memories are given comes out of registers.
+        asked_act, asked_weight = (
+            Signal.like(port, name=name, reset_less=True) if pipelined else port
+            for name, port in (("asked_act", self.act_address), ("asked_weight", self.weight_address))
+        )
+        operands = [asked_act.eq(Cat(one[:act_bits] for one in addresses)), asked_weight.eq(weight_address)]
         if pipelined:
+            m.d.comb += [self.act_address.eq(asked_act), self.weight_address.eq(asked_weight)]
             # While it is idle, the host reads the same memories.
             m.d.comb += [self.read_enable.eq(go), self.program_enable.eq(1)]
         if walker is not None:
@@ -279,21 +306,7 @@ class Sequencer(wiring.Component):
                             m.next = "Idle"
 
             with m.State("Passes"):
-                m.d.comb += [
-                    self.program_enable.eq(1),
-                    table_write.addr.eq(pass_index),
-                    table_write.data.act.eq(pass_first),
-                    table_write.data.shift.eq(pass_first[30]),
-                    table_write.data.count.eq(pass_first[31]),
-                    table_write.data.weight.eq(fetched),
-                    table_write.data.steps.eq(fetched[20:]),
-                    table_write.en.eq(pass_half),
-                ]
-                if g.convolution:
-                    m.d.comb += table_write.data.padding.eq(pass_first[20:])
-                m.d.comb += table_write.data.single.eq(fetched[20:] == 0)
-                if has_blanks(g):
-                    m.d.comb += table_write.data.blank.eq(pass_first[29])
+                m.d.comb += [self.program_enable.eq(1), table_write.en.eq(pass_half)]
                 m.d.sync += [pc.eq(pc + 1), pass_half.eq(~pass_half), pass_first.eq(fetched)]
                 with m.If(pass_half):
                     m.d.sync += pass_index.eq(pass_index + 1)

@@ -133,13 +133,21 @@ class WindowWalker(wiring.Component):
         # an addition. Offsets are those from the tile's first word.
         word, across, turn = _Loop(m, last_word), _Loop(m, last_across), _Loop(m, last_turn)
         positions = _Loop(m, last_x)  # of a line
-        next_place, next_row = Signal(bits), Signal(bits)
-        next_tile, next_position, next_line = Signal(bits), Signal(bits), Signal(bits)
-        tile_padding, next_padding = Signal(bits), Signal(bits)
-        column, line = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
-        position_column, position_line = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
-        next_column, next_down = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
-        first_column, first_line = Signal(_COORDINATE_BITS), Signal(_COORDINATE_BITS)
+
+        # All of these are set where a layer starts, so that no reset needs to reach them.
+        def registers(names: str, shape: Any) -> list[Signal]:
+            return [Signal(shape, name=name, reset_less=True) for name in names.split()]
+
+        next_place, next_row, next_tile, next_position, next_line = registers(
+            "next_place next_row next_tile next_position next_line", bits
+        )
+        tile_padding, next_padding = registers("tile_padding next_padding", bits)
+        column, line, position_column, position_line = registers(
+            "column line position_column position_line", _COORDINATE_BITS
+        )
+        next_column, next_down, first_column, first_line = registers(
+            "next_column next_down first_column first_line", _COORDINATE_BITS
+        )
         lines_down = stride_y << exact_log2(self.rows)
         m.d.sync += [first_column.eq(-left), first_line.eq(-top)]
         m.d.comb += [
@@ -161,7 +169,7 @@ class WindowWalker(wiring.Component):
             first_bank, first_among = setting(10, 0, 4, "first_bank"), setting(10, 4, 4, "first_among")
             banks_down, among_down = setting(10, 8, 4, "banks_down"), setting(10, 12, 4, "among_down")
             interleave = setting(10, 16, 5, "interleave")
-            round_further, round_less = Signal(bits), Signal(bits)
+            round_further, round_less = registers("round_further round_less", bits)
             m.d.sync += [round_further.eq(down_words + y_words), round_less.eq(down_words - y_words)]
 
             def step_down(bank: Value, among: Value) -> tuple[Value, Value, Value]:
@@ -173,9 +181,11 @@ class WindowWalker(wiring.Component):
                 return next_bank[:-1], next_among - Mux(wraps, interleave, 0), words
 
             banks, places = range(self.rows), 4
-            second_bank, second_among, second_row = Signal(banks), Signal(places), Signal(bits)
-            third_bank, third_among, third_step = Signal(banks), Signal(places), Signal(bits)
-            next_bank, after_bank, after_among, row_step = Signal(banks), Signal(banks), Signal(places), Signal(bits)
+            second_bank, third_bank, next_bank, after_bank = registers(
+                "second_bank third_bank next_bank after_bank", banks
+            )
+            second_among, third_among, after_among = registers("second_among third_among after_among", places)
+            second_row, third_step, row_step = registers("second_row third_step row_step", bits)
             second = zip((second_bank, second_among, second_row), step_down(first_bank, first_among), strict=True)
             third = zip((third_bank, third_among, third_step), step_down(second_bank, second_among), strict=True)
             m.d.sync += [register.eq(value) for register, value in (*second, *third)]
@@ -251,9 +261,10 @@ class _Loop:
     """
 
     def __init__(self, m: Module, last: Signal) -> None:
-        self._count, self._before_last = Signal.like(last, name=f"{last.name}_count"), Signal.like(last)
-        self._single = Signal()
-        self.ends = Signal()
+        self._count = Signal.like(last, name=f"{last.name}_count")
+        self._before_last = Signal.like(last, name=f"{last.name}_before")
+        self._single = Signal(name=f"{last.name}_single", reset_less=True)
+        self.ends = Signal(name=f"{last.name}_ends", reset_less=True)
         m.d.sync += [self._before_last.eq(last - 1), self._single.eq(last == 0)]
 
     def begin(self) -> list[Any]:

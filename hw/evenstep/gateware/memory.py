@@ -100,7 +100,7 @@ def connect_host(m: Module, host, select: Value, ports: list) -> None:
 
 def select_read(m: Module, host, select: Value, *, cycles: int) -> Signal:
     """`select` of the host's read, from so many cycles after it on until the next."""
-    selected = Signal(max(1, len(select)), reset_less=True)
+    selected = Signal(max(1, len(select)))
     with m.If(host.read_enable):
         m.d.sync += selected.eq(select)
     for _ in range(1, cycles):

@@ -103,7 +103,7 @@ class UARTReceiver(wiring.Component):
 
 
 class UARTTransmitter(wiring.Component):
-    """Puts bytes on a serial line, one after the other without a pause: 10 bits each.
+    """Puts bytes on a serial line, one after the other without a pause: 10 bits each. One more waits for its turn.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class UARTTransmitter(wiring.Component):
     i : In(stream)
         Bytes.
     tx : Out(1)
-        The line, from a flip-flop; its start bit begins one cycle after a byte was taken.
+        The line, from a flip-flop; its start bit begins two cycles after a byte was taken, if the line is idle.
     """
 
     i: stream.Interface
@@ -132,13 +132,16 @@ class UARTTransmitter(wiring.Component):
         bits = Signal(_DATA_BITS + 2, init=-1)  # the one on the line, and those behind it
         # That there are none, that it is the last, and that its last cycle is there, is known a cycle ahead.
         idle, last, ending = Signal(name="idle", init=1), Signal(name="last"), Signal(name="ending")
-        m.d.comb += [self.tx.eq(bits[0]), self.i.ready.eq(idle | (last & ending))]
+        waits, waiting = Signal(name="waits"), Signal(8, name="waiting", reset_less=True)
+        m.d.comb += [self.tx.eq(bits[0]), self.i.ready.eq(~waits)]
+        with m.If(self.i.ready):
+            m.d.sync += [waits.eq(self.i.valid), waiting.eq(self.i.payload)]
         with m.If(~idle):
             m.d.sync += [cycle.eq(cycle + 1), ending.eq(cycle == self.divisor - 2)]
             with m.If(ending):
                 m.d.sync += [cycle.eq(0), left.eq(left - 1), last.eq(left == 2), idle.eq(last)]
                 m.d.sync += bits.eq(Cat(bits[1:], 1))
-        with m.If(self.i.ready & self.i.valid):
-            m.d.sync += [cycle.eq(0), left.eq(_DATA_BITS + 2), last.eq(0), idle.eq(0), ending.eq(0)]
-            m.d.sync += bits.eq(Cat(0, self.i.payload, 1))
+        with m.If(waits & (idle | (last & ending))):
+            m.d.sync += [waits.eq(0), cycle.eq(0), left.eq(_DATA_BITS + 2), last.eq(0), idle.eq(0), ending.eq(0)]
+            m.d.sync += bits.eq(Cat(0, waiting, 1))
         return m

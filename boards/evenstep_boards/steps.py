@@ -25,6 +25,11 @@ Progress = Callable[[str, bool], None]
 # first one, which is slow for full devices, must serve.
 _MAX_ITERATIONS = 200
 
+# What nextpnr says of a placement in which a wire finds no way at all, with either router; of Gowin's some are such.
+# Another placement serves: how many are tried for a seed, and how far their seeds are apart, more than there are.
+_NO_WAY = "Routing design failed"
+_PLACEMENTS, _NEXT_SEED = 4, 10_000
+
 
 class Steps:
     """The tools' runs of one build: `synthesize`, `route` and `pack`, in this order.
@@ -146,6 +151,11 @@ class Steps:
         # Looked at once more, as how far the tool came until it was stopped is by chance.
         if _is_stuck(log):
             failure = self._run("route", [*options, *_with_router(given, "router1")], folder)
+        for number in range(1, _PLACEMENTS):
+            if failure is None or _NO_WAY not in failure:
+                break
+            options[1] = str(seed + number * _NEXT_SEED)
+            failure = self._run("route", [*options, *given], folder)
         if failure is not None:
             write_file(self.log, failure)
             refuse_size(failure, self.board)

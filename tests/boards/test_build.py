@@ -30,6 +30,8 @@ from tests.boards.fake_tools import fake_tools
 SMALL = ["rows=1", "columns=1", "lanes=4", "weight_depth=64", "act_depth=64", "threshold_depth=64", "result_depth=16"]
 CHANGES = {"rows": 1, "columns": 1, "lanes": 4, "weight_depth": 64, "act_depth": 64, "threshold_depth": 64}
 SMALL_BOARD = replace(BOARDS["icebreaker"], geometry=BOARDS["icebreaker"].geometry.replace(**CHANGES))
+# Of a small engine, any of these may be the slowest.
+BLOCK = r"(?:engine\.[\w.]+|flash_\w+|boot_switch|uart_receiver|uart_transmitter|clock)"
 CHANGE = "Change must be NAME=VALUE of a parameter of the geometry, not "
 
 
@@ -89,16 +91,16 @@ def test_icebreaker(built: tuple[Path, Result]) -> None:
     }, "nothing of a build is left but its products"
     report = json.loads((folder / "icebreaker.report.json").read_text())
     assert report["seed"] == 1 and report["seeds"] == {"1": report["fmax_mhz"]}
-    assert report["fmax_mhz"] >= report["clock_mhz"] == 27
+    assert report["fmax_mhz"] >= report["clock_mhz"] == 33
     cells = report["cells"]
     assert cells["SPRAMs (256 Kbit)"] == {"used": 1, "available": 4} and cells["DSPs"]["used"] == 0
     assert 500 < cells["logic cells"]["used"] < cells["logic cells"]["available"] == 5280
-    assert report["slowest_path"].startswith("engine.") and report["cycles"] is None
+    assert re.match(rf"{BLOCK}(?: ->|,)", report["slowest_path"]) and report["cycles"] is None
     # The first bytes of every bitstream of an iCE40, and the size of an UP5K's.
     assert (folder / "icebreaker.bin").read_bytes()[:7] == bytes.fromhex("ff0000ff7eaa99")
     assert (folder / "icebreaker.bin").stat().st_size == 104_090
     output = " ".join(result.output.split())
-    assert f"{report['fmax_mhz']} MHz with seed {report['seed']}; the clock is 27 MHz" in output
+    assert f"{report['fmax_mhz']} MHz with seed {report['seed']}; the clock is 33 MHz" in output
     assert f"Slowest path: {report['slowest_path']}" in output
     assert result.output.rstrip().endswith(str(folder / "icebreaker.bin"))
 
@@ -110,7 +112,7 @@ def test_manifest_is_that_of_the_engine(built: tuple[Path, Result]) -> None:
     assert manifest.geometry == board.geometry.replace(**CHANGES, result_depth=16)
     bitstream, part = read_build(board, folder)
     assert bitstream == folder / "icebreaker.bin"
-    assert part["clock_hz"] == 27_000_000 and part["baud"] == 1_000_000 and part["network"] is None
+    assert part["clock_hz"] == 33_000_000 and part["baud"] == 1_000_000 and part["network"] is None
 
 
 def test_same_bytes_twice(built: tuple[Path, Result], tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_ulx3s(tmp_path: Path) -> None:
     result = invoke("ulx3s", "--output", tmp_path)
     assert result.exit_code == 0, (result.output, result.exception)
     report = json.loads((tmp_path / "ulx3s.report.json").read_text())
-    assert report["clock_mhz"] == 25 and report["fmax_mhz"] >= 25
+    assert report["fmax_mhz"] >= report["clock_mhz"] == 100
     assert 500 < report["cells"]["LUTs"]["used"] < report["cells"]["LUTs"]["available"] == 83_640
     assert report["cells"]["DSPs"]["used"] == 0
     bitstream, _ = read_build(BOARDS["ulx3s"], tmp_path)
@@ -167,10 +169,9 @@ def test_missed_clock_names_our_blocks(kept: Path) -> None:
     with pytest.raises(RuntimeError) as caught:
         build_board(slow, kept)
     message = str(caught.value)
-    block = r"(?:engine\.[\w.]+|flash_reader|boot_switch|uart_receiver|uart_transmitter|clock)"
     found = re.fullmatch(
         r"iCEBreaker misses its clock: ([\d.]+) MHz of 48 MHz with seed 1; the slowest path is "
-        rf"{block}(?: -> {block})*, [\d.]+ ns, [\d.]+ ns of it on wires: "
+        rf"{BLOCK}(?: -> {BLOCK})*, [\d.]+ ns, [\d.]+ ns of it on wires: "
         r"try more --seeds or a smaller geometry \(log: .*\)",
         message,
     )
@@ -275,7 +276,7 @@ def test_clock_that_the_tools_do_not_know(tmp_path: Path) -> None:
     report = {"fmax": {"clk": {"achieved": 50.0, "constraint": 12.0}}, "critical_paths": [], "utilization": {}}
     (tmp_path / "report.json").write_text(json.dumps(report))
     with pytest.raises(
-        RuntimeError, match=r"^iCEBreaker must have a clock of 27 MHz, but nextpnr finds \[12\.0\] MHz$"
+        RuntimeError, match=r"^iCEBreaker must have a clock of 33 MHz, but nextpnr finds \[12\.0\] MHz$"
     ):
         read_routing(tmp_path / "report.json", find_board("icebreaker"), 1)
 
@@ -318,24 +319,24 @@ def test_slowest_path_is_named_by_cells_or_else_by_nets(names: list[str], expect
     path = {"from": "posedge clk", "to": "posedge clk", "path": steps}
     pins = {"from": "<async>", "to": "posedge clk", "path": 9 * steps}
     used = {cell: {"used": 1, "available": 2} for cell in BOARDS["icebreaker"].cells.values()}
-    clocks = {"clk": {"achieved": 20.0, "constraint": 27.0}}
+    clocks = {"clk": {"achieved": 20.0, "constraint": 33.0}}
     report = {"fmax": clocks, "critical_paths": [pins, path], "utilization": used}
     (tmp_path / "report.json").write_text(json.dumps(report))
     routing = read_routing(tmp_path / "report.json", BOARDS["icebreaker"], 3)
     assert routing.path() == f"{expected}, 5.0 ns, 5.0 ns of it on wires"
-    assert (routing.meets, routing.fmax, routing.wanted, routing.seed) == (False, 20.0, 27.0, 3)
+    assert (routing.meets, routing.fmax, routing.wanted, routing.seed) == (False, 20.0, 33.0, 3)
 
 
 def test_fastest_seed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several the fastest, of equally fast ones the first; all are in the report."""
-    fmax = {1: 26.5, 2: 28.25, 3: 31.5, 4: 31.5}
+    fmax = {1: 26.5, 2: 34.25, 3: 37.5, 4: 37.5}
     log = fake_tools(tmp_path / "tools", monkeypatch, fmax=fmax)
     build = build_board(SMALL_BOARD, tmp_path / "out", seeds=4)
-    assert (build.report["seed"], build.report["fmax_mhz"]) == (3, 31.5)
+    assert (build.report["seed"], build.report["fmax_mhz"]) == (3, 37.5)
     assert build.report["seeds"] == {str(seed): value for seed, value in fmax.items()}
     assert build.bitstream.read_text().endswith("seed3\n")
     assert sorted(line.split()[:2] for line in log.read_text().splitlines()) == [["--seed", str(seed)] for seed in fmax]
-    with pytest.raises(RuntimeError, match=r"^iCEBreaker misses its clock: 26\.50 MHz of 27 MHz with seed 1; "):
+    with pytest.raises(RuntimeError, match=r"^iCEBreaker misses its clock: 26\.50 MHz of 33 MHz with seed 1; "):
         build_board(SMALL_BOARD, tmp_path / "out")
 
 
@@ -347,12 +348,25 @@ def test_netlist_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert gzip.decompress((tmp_path / "out" / part["verify"]["file"]).read_bytes()) == b"top.syn.json\n"
 
 
+def test_placement_without_a_way_for_a_wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others serve for its seed, a few of them; another failure is one at once."""
+    failing = 'echo "ERROR: Routing design failed."; exit 1'
+    script = f'case "$*" in *"--seed 1 "*|*"--seed 10001 "*) {failing};; esac'
+    log = fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 40.0, 10001: 40.0, 20001: 41.0}, script=script)
+    build = build_board(SMALL_BOARD, tmp_path / "out")
+    assert (build.report["seed"], build.report["fmax_mhz"]) == (1, 41)
+    assert [line.split()[1] for line in log.read_text().splitlines()] == ["1", "10001", "20001"]
+    fake_tools(tmp_path / "never", monkeypatch, fmax={1: 40.0}, script=failing)
+    with pytest.raises(RuntimeError, match=r"cannot route icebreaker: ERROR: Routing design failed\. \(log: "):
+        build_board(SMALL_BOARD, tmp_path / "out")
+
+
 def test_router_that_goes_round_in_circles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other router serves, with the same seed."""
     endless = 'while true; do echo "Info: iter=1 wires=9 overused=3 overuse=5"; done'
     script = f'case "$*" in *router2*) {endless};; esac'
-    log = fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 30.0}, script=script)
-    assert build_board(SMALL_BOARD, tmp_path / "out").report["fmax_mhz"] == 30
+    log = fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 40.0}, script=script)
+    assert build_board(SMALL_BOARD, tmp_path / "out").report["fmax_mhz"] == 40
     first, second = (line.split() for line in log.read_text().splitlines())
     assert first[:2] == second[:2] == ["--seed", "1"]
     assert [line[line.index("--router") + 1] for line in (first, second)] == ["router2", "router1"]

@@ -67,7 +67,7 @@ def test_style_of_fewest_luts_is_picked(tmp_path: Path) -> None:
         found = re.search(r"--threshold-style (\w+)", result.output)
         return found[1] if found else "bank"
 
-    assert fits(even, "auto", "--device", "ecp5-25f") == "requantize"
+    assert fits(even, "auto", "--device", "ecp5-45f") == "requantize"
     assert fits(even, "auto", "--device", "ice40up5k") == "search"
     assert fits(even, "bank", "--device", "ecp5-25f") == "bank"
     assert fits(even, "auto", "--frames", "1") == "serial"

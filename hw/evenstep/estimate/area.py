@@ -81,19 +81,20 @@ def estimate_area(geometry: Geometry, family: str | None = None) -> AreaEstimate
         "array": array[0],
         "drain": g.rows * (2 * g.zero_bits * accumulator + total + 18) + 55,
         "thresholds": thresholds[0],
-        "packer": 15 * packed // 4 + 45,
-        "sequencer": 470,
+        # Codes of several digits are shifted on their way out.
+        "packer": g.lanes + (packed + 24 if g.output_digits == 1 else 5 * packed // 2 + 60),
+        "sequencer": 385,
         "buffers": waiting,
-        "link": 1040,
+        "link": 980,
     }
     flip_flops = {
         "array": array[1],
         "drain": g.rows * 3 * total + 35 + outer,
         "thresholds": thresholds[1],
-        "packer": 2 * packed + 25,
+        "packer": 2 * packed + g.lanes + 22,
         "sequencer": 258 + (g.max_passes - 1).bit_length(),
         "buffers": waiting,
-        "link": 500,
+        "link": 590,
     }
     if g.convolution:
         # The walker's loops, most of which hold an address; maxima compare and choose.

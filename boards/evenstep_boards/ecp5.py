@@ -12,6 +12,8 @@ __all__ = ["ecp5_board"]
 _SETTINGS = {
     "script_after_read": "rename -hide w:*\\[*\n" + NO_COLLISIONS,
     "synth_opts": "-nowidelut",
+    # The second router does not end with planned counters, whose elements have clock enables of their own.
+    "nextpnr_opts": "--router router1",
 }
 
 _CELLS = {
@@ -22,23 +24,20 @@ _CELLS = {
 }
 
 
-def ecp5_board(*, router: str, **own: Any) -> Board:
+def ecp5_board(**own: Any) -> Board:
     """A board with an ECP5 and the network in its bitstream.
 
     Parameters
     ----------
-    router : str
-        Of nextpnr: ``"router1"`` does not end in a day for a device that is two thirds full, ``"router2"`` not with
-        planned counters, whose elements have clock enables of their own.
     own
-        The other parameters of `Board`.
+        Parameters of `Board` that are its own.
     """
     return Board(
         clock=Ecp5Clock,
         baud=1_000_000,
         network="embedded",
         bitstream="bit",
-        settings=_SETTINGS | {"nextpnr_opts": f"--router {router}"},
+        settings=_SETTINGS,
         cells=_CELLS,
         **own,
     )

@@ -38,8 +38,7 @@ ORANGECRAB = ecp5_board(
     title="OrangeCrab r0.2 85F",
     device="LFE5U-85F",
     platform=_Platform,
-    clock_hz=160_000_000,
-    router="router1",
+    clock_hz=176_000_000,
     # Its own USB leads to the FPGA, and to the boot loader in it until an engine is there.
     usb=None,
     light=("rgb_led", "g"),

@@ -27,7 +27,7 @@ _MAX_ITERATIONS = 200
 
 # What nextpnr says of a placement in which a wire finds no way at all, with either router; of Gowin's some are such.
 # Another placement serves: how many are tried for a seed, and how far their seeds are apart, more than there are.
-_NO_WAY = "Routing design failed"
+_NO_WAY = ("Failed to route arc", "Routing design failed")
 _PLACEMENTS, _NEXT_SEED = 4, 10_000
 
 
@@ -152,7 +152,7 @@ class Steps:
         if _is_stuck(log):
             failure = self._run("route", [*options, *_with_router(given, "router1")], folder)
         for number in range(1, _PLACEMENTS):
-            if failure is None or _NO_WAY not in failure:
+            if failure is None or not any(message in failure for message in _NO_WAY):
                 break
             options[1] = str(seed + number * _NEXT_SEED)
             failure = self._run("route", [*options, *given], folder)

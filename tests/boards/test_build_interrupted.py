@@ -101,7 +101,7 @@ def test_disk_that_fills(limit: int, kept: Path) -> None:
 
 def test_end_between_the_moves(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the machine itself, before any of them: no build is there; never files of two that are taken for one."""
-    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 30.0})
+    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 40.0})
     move, ended = os.replace, []
 
     def copy_and_move(source: Path, target: Path) -> None:
@@ -120,7 +120,7 @@ def test_end_between_the_moves(kept: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def test_interrupt_between_the_moves(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits until all are done: what is there is the new build."""
-    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 30.0})
+    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 40.0})
     move = os.replace
     interrupted = []
 
@@ -143,7 +143,7 @@ def test_interrupt_between_the_moves(kept: Path, tmp_path: Path, monkeypatch: py
 
 def test_disk_that_is_full_at_the_end(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The products are whole before the first of them takes the place of the last build's."""
-    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 30.0})
+    fake_tools(tmp_path / "tools", monkeypatch, fmax={1: 40.0})
     before = files(kept)
     write_file = build_module.write_file
 

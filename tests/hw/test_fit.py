@@ -74,7 +74,7 @@ def test_style_of_fewest_luts_is_picked(tmp_path: Path) -> None:
     uneven = Thresholds(np.sort(np.random.default_rng(5).integers(-50, 50, (48, 15)), axis=1))
     first, *rest = even.layers
     other = Network((replace(first, thresholds=uneven), *rest), name="uneven")
-    assert fits(other, "auto", "--device", "ecp5-25f") == "search"
+    assert fits(other, "auto", "--device", "ecp5-45f") == "search"
 
     assert pick_style(base, even).threshold_style == "requantize"
     assert pick_style(base.replace(counter="ice40"), even).threshold_style == "search"

@@ -30,7 +30,7 @@ _BREAKS = {
     "combine": ("? clipped_above", "? moved0"),
     "threshold": ("] + held[", "] - held["),
     "drain": ("scaled - correction", "scaled + correction"),
-    "packer": ("== digits", "!= digits"),
+    "packer": ("= lane[3] |", "= lane[2] |"),
     "frame-receiver": ("count <= 9'h100", "count <= 9'h101"),
     "frame-sender": ("== 7'h7d", "== 7'h7c"),
     "engine": ("scaled - correction", "scaled + correction"),

@@ -75,7 +75,7 @@ def test_host_that_leaves_in_the_middle(served: Served, program: Program) -> Non
     """Of a frame, of a load, of a run, and without reading what it asked for."""
     start = encode_frame(Frame(7, Command.RUN, bytes(4)))
     ask = encode_frame(Frame(8, Command.IDENTIFY))
-    for left in (start[:-3], start, ask * 1000, b"\x7e" + bytes(300)):
+    for left in (start[:-3], start, ask * 3000, b"\x7e" + bytes(300)):
         with Engine.open(served.target, GEOMETRY) as engine:
             engine.load(program)
             transport = engine._client._transport

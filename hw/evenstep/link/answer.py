@@ -90,7 +90,8 @@ class Answerer(wiring.Component):
         left = Signal(range(most + 1), reset_less=True)  # bytes of the body
         empty = Signal(reset_less=True)  # none are left
         last = Signal(reset_less=True)  # this is the last one
-        group = Signal(range(max(len(_words(body)) for body in bodies.values())), reset_less=True)  # word of a body
+        # The next word of a body.
+        group = Signal(range(max(len(_words(body)) for body in bodies.values())), reset_less=True)
         body_words = {kind: Signal(8 * _WORD, name=f"{kind.name.lower()}_word", reset_less=True) for kind in bodies}
         m.d.sync += [body_words[kind].eq(_words(body)[group]) for kind, body in bodies.items()]
         word = Signal(8 * _WORD, reset_less=True)
@@ -135,20 +136,21 @@ class Answerer(wiring.Component):
 
             with m.State("Fetch"):
                 m.d.comb += self.read.eq(kinds[Command.READ])
-                m.d.sync += [index.eq(0), waited.eq(1), last.eq(left == 1)]
-                m.next = "Wait"
-            with m.State("Wait"):
-                m.d.sync += [word.eq(self.read_data), waited.eq(waited + 1)]
+                m.d.sync += [index.eq(0), waited.eq(1), last.eq(left == 1), group.eq(group + 1)]
+                m.next = "Byte"
                 for kind, body_word in body_words.items():
                     with m.If(kinds[kind]):
                         m.d.sync += word.eq(body_word)
+                with m.If(kinds[Command.READ]):
+                    m.next = "Wait"
+            with m.State("Wait"):
+                m.d.sync += [word.eq(self.read_data), waited.eq(waited + 1)]
                 with m.If(waited == self.read_cycles):
                     m.next = "Byte"
             with m.State("Byte"):
                 with m.If(self.o.ready):
                     m.d.sync += [word.eq(word >> 8), index.eq(index + 1), left.eq(left - 1), last.eq(left == 2)]
                     with m.If(index == _WORD - 1):
-                        m.d.sync += group.eq(group + 1)
                         m.next = "Fetch"
                 send(word[:8], ends=last)
         return m

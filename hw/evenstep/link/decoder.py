@@ -200,7 +200,7 @@ class CommandDecoder(wiring.Component):
             with m.State("Compare"):
                 m.d.sync += [
                     uncountable.eq((words == 0) | (words > MAX_WORDS)),
-                    beyond.eq((end > limit) | ((kinds[Command.RUN]) & (address[24:] != Region.PROGRAM))),
+                    beyond.eq((end > limit) | (kinds[Command.RUN] & (address[24:] != Region.PROGRAM))),
                 ]
                 m.next = "Check"
 

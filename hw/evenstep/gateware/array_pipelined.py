@@ -15,6 +15,7 @@ from amaranth.lib import stream
 
 from evenstep.gateware.array_elements import Control, Operands, add_elements, delay_flags
 from evenstep.gateware.copies import add_copies
+from evenstep.gateware.stages import register
 from evenstep.gateware.timing import counter_latency, operand_reach
 from evenstep.spec.geometry import Geometry
 
@@ -82,18 +83,11 @@ def add_pipelined_array(m: Module, platform: Any, g: Geometry, i: stream.Interfa
 
     # A finished tile is held, and one column after the other selected.
     held = [
-        [_register(m, f"held_{r}_{c}", each, loads[r][c]) for c, each in enumerate(row)] for r, row in enumerate(sums)
+        [register(m, f"held_{r}_{c}", each, loads[r][c]) for c, each in enumerate(row)] for r, row in enumerate(sums)
     ]
-    held_act_sums = [_register(m, f"held_act_sum{r}", each, loads[r][-1]) for r, each in enumerate(act_sums)]
-    held_final = _register(m, "held_final", flags.final, load)
+    held_act_sums = [register(m, f"held_act_sum{r}", each, loads[r][-1]) for r, each in enumerate(act_sums)]
+    held_final = register(m, "held_final", flags.final, load)
     _add_exit(m, platform, o, soon["load"], load, busy, held, held_act_sums, held_final)
-
-
-def _register(m: Module, name: str, value: Value, enable: Value) -> Signal:
-    held = Signal.like(value, name=name, reset_less=True)
-    with m.If(enable):
-        m.d.sync += held.eq(value)
-    return held
 
 
 def _register_operands(
@@ -107,14 +101,14 @@ def _register_operands(
     counts = []
     for r in range(g.rows):
         given = step.acts.word_select(r, g.lanes * g.act_bits)
-        row = _register(m, f"acts{r}", given, runs[r][-1])
-        acts.append([_register(m, f"acts{r}_{c}", row, runs[r][c]) for c in range(0, g.columns, reach)])
-        count = _register(m, f"count{r}", step.count, runs[r][-1])
-        counts.append(_register(m, f"count{r}_", count, runs[r][0]))
+        row = register(m, f"acts{r}", given, runs[r][-1])
+        acts.append([register(m, f"acts{r}_{c}", row, runs[r][c]) for c in range(0, g.columns, reach)])
+        count = register(m, f"count{r}", step.count, runs[r][-1])
+        counts.append(register(m, f"count{r}_", count, runs[r][0]))
     for c in range(g.columns):
         given = step.weights.word_select(c, g.lanes * g.lane.bits)
-        column = _register(m, f"weights{c}", given, column_runs[c])
-        weights.append([_register(m, f"weights{c}_{r}", column, runs[r][c]) for r in range(0, g.rows, reach)])
+        column = register(m, f"weights{c}", given, column_runs[c])
+        weights.append([register(m, f"weights{c}_{r}", column, runs[r][c]) for r in range(0, g.rows, reach)])
 
     def first(place: int) -> int:
         return place - place % reach
@@ -159,8 +153,8 @@ def _add_exit(
     leaves = [add_copies(m, platform, f"go{r}_", room, (columns + 1) // 2 + 1) for r in range(rows)]
 
     def leave(name: str, value: Value, moves: Value) -> Value:
-        column = _register(m, name, value, moves)
-        return Mux(moves, column, _register(m, f"{name}_kept", column, moves))
+        column = register(m, name, value, moves)
+        return Mux(moves, column, register(m, f"{name}_kept", column, moves))
 
     leaving = []
     for r, row in enumerate(held):
@@ -168,12 +162,11 @@ def _add_exit(
         chosen = [value & selects[c][r].replicate(len(value)) for c, value in enumerate(row)]
         pairs = itertools.zip_longest(chosen[::2], chosen[1::2], fillvalue=Const(0))
         registers = [
-            _register(m, f"pair_{r}_{c}", (low | high)[: len(row[0])], pairing[c])
-            for c, (low, high) in enumerate(pairs)
+            register(m, f"pair_{r}_{c}", (low | high)[: len(row[0])], pairing[c]) for c, (low, high) in enumerate(pairs)
         ]
         leaving.append(leave(f"column{r}", functools.reduce(operator.or_, registers), last))
     column_act_sums = [
-        leave(f"column_act_sum{r}", _register(m, f"pair_act_sum{r}", each, leaves[r][0]), leaves[r][0])
+        leave(f"column_act_sum{r}", register(m, f"pair_act_sum{r}", each, leaves[r][0]), leaves[r][0])
         for r, each in enumerate(held_act_sums)
     ]
     paired_valid, column_valid, column_valid_next = Signal(), Signal(), Signal()
@@ -181,7 +174,7 @@ def _add_exit(
     m.d.sync += [column_valid.eq(column_valid_next), o.valid.eq(column_valid_next | ~room)]
     with m.If(go):
         m.d.sync += paired_valid.eq(waiting)
-    paired_final = _register(m, "paired_final", held_final & select[-1], go)
+    paired_final = register(m, "paired_final", held_final & select[-1], go)
     m.d.comb += [
         o.payload.sums.eq(Cat(leaving)),
         o.payload.act_sums.eq(Cat(column_act_sums)),

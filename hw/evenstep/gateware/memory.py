@@ -12,6 +12,7 @@ from amaranth.utils import ceil_log2
 
 from evenstep.checks import check_int
 from evenstep.gateware.copies import add_copies
+from evenstep.gateware.stages import register
 from evenstep.gateware.timing import REGISTERED_READ
 
 __all__ = [
@@ -120,17 +121,12 @@ def connect_regions(m: Module, host, region: Value, ports: list[HostInterface], 
     """
 
     # No register needs a reset: while the host asks for nothing, no strobe stays.
-    def register(name: str, value: Value) -> Signal:
-        held = Signal.like(value, name=name, reset_less=True)
-        m.d.sync += held.eq(value)
-        return held
-
-    address, write_data = register("asked_address", host.address), register("asked_data", host.write_data)
+    address, write_data = register(m, "asked_address", host.address), register(m, "asked_data", host.write_data)
     chosen = Cat(region == number for number in range(len(ports)))
-    reads = register("region_reads", chosen & host.read_enable.replicate(len(ports)))
-    writes = register("region_writes", chosen & host.write_enable.replicate(len(ports)))
+    reads = register(m, "region_reads", chosen & host.read_enable.replicate(len(ports)))
+    writes = register(m, "region_writes", chosen & host.write_enable.replicate(len(ports)))
     read = Signal.like(reads, name="region_read", reset_less=True)
-    with m.If(register("asked_read", host.read_enable)):
+    with m.If(register(m, "asked_read", host.read_enable)):
         m.d.sync += read.eq(reads)
     words = []
     for number, port in enumerate(ports):
@@ -141,12 +137,12 @@ def connect_regions(m: Module, host, region: Value, ports: list[HostInterface], 
             "write_enable": writes[number],
         }
         for name, value in wanted.items():
-            m.d.comb += getattr(port, name).eq(register(f"region{number}_{name}", value) if registered else value)
+            m.d.comb += getattr(port, name).eq(register(m, f"region{number}_{name}", value) if registered else value)
         data = port.read_data
         for _ in range(port.signature.read_cycles - 1, _REGISTERED_CYCLES if registered else 1):
-            data = register(f"region{number}_data", data)
+            data = register(m, f"region{number}_data", data)
         words.append(data & read[number].replicate(HOST_BITS))
-    m.d.comb += host.read_data.eq(register("regions_data", functools.reduce(operator.or_, words)))
+    m.d.comb += host.read_data.eq(register(m, "regions_data", functools.reduce(operator.or_, words)))
 
 
 def _hand_on(m: Module, host, port, enable: ValueLike) -> None:

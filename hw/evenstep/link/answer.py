@@ -92,11 +92,14 @@ class Answerer(wiring.Component):
         last = Signal(reset_less=True)  # this is the last one
         # The next word of a body.
         group = Signal(range(max(len(_words(body)) for body in bodies.values())), reset_less=True)
-        body_words = {kind: Signal(8 * _WORD, name=f"{kind.name.lower()}_word", reset_less=True) for kind in bodies}
-        m.d.sync += [body_words[kind].eq(_words(body)[group]) for kind, body in bodies.items()]
-        word = Signal(8 * _WORD, reset_less=True)
+        # What is sent next is chosen a cycle ahead, out of memory and bodies.
+        source, word = Signal(8 * _WORD, reset_less=True), Signal(8 * _WORD, reset_less=True)
+        m.d.sync += source.eq(self.read_data)
+        for kind, body in bodies.items():
+            with m.If(kinds[kind]):
+                m.d.sync += source.eq(_words(body)[group])
         index = Signal(range(_WORD), reset_less=True)
-        waited = Signal(range(self.read_cycles + 1), reset_less=True)
+        waited = Signal(range(self.read_cycles + 2), reset_less=True)
         m.d.sync += empty.eq(left == 0)  # it stands for longer than a cycle before that is asked
 
         def send(byte: Value, ends: Value | None = None) -> None:
@@ -136,16 +139,13 @@ class Answerer(wiring.Component):
 
             with m.State("Fetch"):
                 m.d.comb += self.read.eq(kinds[Command.READ])
-                m.d.sync += [index.eq(0), waited.eq(1), last.eq(left == 1), group.eq(group + 1)]
+                m.d.sync += [word.eq(source), index.eq(0), waited.eq(1), last.eq(left == 1), group.eq(group + 1)]
                 m.next = "Byte"
-                for kind, body_word in body_words.items():
-                    with m.If(kinds[kind]):
-                        m.d.sync += word.eq(body_word)
                 with m.If(kinds[Command.READ]):
                     m.next = "Wait"
             with m.State("Wait"):
-                m.d.sync += [word.eq(self.read_data), waited.eq(waited + 1)]
-                with m.If(waited == self.read_cycles):
+                m.d.sync += [word.eq(source), waited.eq(waited + 1)]
+                with m.If(waited == self.read_cycles + 1):
                     m.next = "Byte"
             with m.State("Byte"):
                 with m.If(self.o.ready):

@@ -134,6 +134,12 @@ class CommandDecoder(wiring.Component):
             written.eq((self.length >> 2) - 1),
         ]
 
+        # Words are cycles apart, so the next one's address may be a cycle late.
+        moved = Signal()
+        m.d.sync += moved.eq(self.host.read_enable | self.host.write_enable)
+        with m.If(moved):
+            m.d.sync += address.eq(address + 1)
+
         # These reach into every block of the core, so they come out of registers.
         m.d.sync += [strobe.eq(0) for strobe in (self.run, self.reset)]
 
@@ -227,7 +233,7 @@ class CommandDecoder(wiring.Component):
                     m.d.sync += [word.eq(self.host.write_data), index.eq(index + 1)]
                     with m.If(index == _WORD - 1):
                         m.d.comb += self.host.write_enable.eq(1)
-                        m.d.sync += [index.eq(0), address.eq(address + 1)]
+                        m.d.sync += index.eq(0)
                     with m.If(self.i.payload.last):
                         m.next = "Answer"
 
@@ -238,8 +244,6 @@ class CommandDecoder(wiring.Component):
 
             with m.State("Answer"):
                 m.d.comb += answerer.i.valid.eq(1)
-                with m.If(answerer.read):
-                    m.d.sync += address.eq(address + 1)
                 with m.If(answerer.i.ready):
                     m.next = "Tag"
         return m

@@ -128,10 +128,11 @@ class FlashReader(wiring.Component):
         step = Signal(range(content + 1))
         shifted = Signal(8, reset_less=True)
         bit = Signal(3)
-        left = Signal(_LENGTH_BITS, init=_PAUSE - 1)  # cycles of a pause, then bytes of the record
-        # Whether one was left a cycle ago: there a pause ends, and bytes are further apart than that.
+        # Cycles of a pause, then bytes of the record behind the one at hand: that is counted while it comes, as whether
+        # it is taken is known late.
+        left = Signal(_LENGTH_BITS, init=_PAUSE - 2)
         last = Signal()
-        m.d.sync += last.eq(left == 1)
+        m.d.sync += last.eq(left == 0)
         m.d.comb += [self.copi.eq(shifted[-1]), self.o.payload.eq(shifted)]
 
         busy = Signal(init=1)
@@ -153,12 +154,17 @@ class FlashReader(wiring.Component):
                     m.d.sync += [shifted.eq(Cat(self.cipo, shifted[:-1])), bit.eq(bit + 1)]
                     with m.If(bit == 7):
                         m.next = "Byte"
+                    with m.If(step == content):
+                        with m.If(bit == 0):
+                            m.d.sync += left.eq(left - 1)
+                        with m.If(bit == 7):
+                            m.next = "Hand"
             with m.State("Byte"):
                 m.d.sync += step.eq(step + 1)
                 m.next = "Shift"
                 with m.Switch(step):
                     with m.Case(0):
-                        m.d.sync += [self.select.eq(0), left.eq(_PAUSE - 1)]
+                        m.d.sync += [self.select.eq(0), left.eq(_PAUSE - 2)]
                         m.next = "Pause"
                     for number in range(1, magic - 1):
                         with m.Case(number):
@@ -169,15 +175,12 @@ class FlashReader(wiring.Component):
                                 end(m)
                     with m.Case(*range(length, content)):
                         m.d.sync += left.eq(Cat(shifted, left))
-                    with m.Case(content):
-                        m.d.comb += self.o.valid.eq(1)
-                        m.d.sync += step.eq(content)
-                        with m.If(~self.o.ready):
-                            m.next = "Byte"
-                        with m.Else():
-                            m.d.sync += left.eq(left - 1)
-                            with m.If(last):
-                                end(m)
+            with m.State("Hand"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.next = "Shift"
+                    with m.If(last):
+                        end(m)
             with m.State("Done"):
                 m.d.sync += self.select.eq(0)
         return m

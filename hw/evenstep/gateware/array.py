@@ -54,6 +54,12 @@ class PEArray(wiring.Component):
     o : Out(stream)
         Columns in ascending order: ``sums`` (R times the sums of an element, row 0 low), ``act_sums`` (R accumulators),
         ``final`` (last column of a tile whose last step was `final`).
+
+    Attributes
+    ----------
+    ready_next : Signal
+        Of an array whose advance is known ahead: `i` is ready in the next cycle, but for the first one after a reset.
+        Copies of it enable memories that are far from each other.
     """
 
     i: stream.Interface
@@ -62,6 +68,7 @@ class PEArray(wiring.Component):
     def __init__(self, geometry: Geometry):
         self.geometry = g = geometry
         self.latency = array_latency(g)
+        self.ready_next = Signal(name="run_soon", init=1)
         step = data.StructLayout(
             {
                 "acts": g.rows * g.lanes * g.act_bits,
@@ -77,7 +84,7 @@ class PEArray(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         if is_pipelined(self.geometry):
-            add_pipelined_array(m, platform, self.geometry, self.i, self.o)
+            add_pipelined_array(m, platform, self.geometry, self.i, self.o, self.ready_next)
         else:
             self._elaborate_plain(m)
         return m

@@ -22,8 +22,13 @@ from evenstep.spec.geometry import Geometry
 __all__ = ["add_pipelined_array"]
 
 
-def add_pipelined_array(m: Module, platform: Any, g: Geometry, i: stream.Interface, o: stream.Interface) -> None:
-    """Elements of an array with registers everywhere, between its input and its output."""
+def add_pipelined_array(
+    m: Module, platform: Any, g: Geometry, i: stream.Interface, o: stream.Interface, ready_next: Signal
+) -> None:
+    """Elements of an array with registers everywhere, between its input and its output.
+
+    `ready_next` is driven: whether the input is ready in the next cycle.
+    """
     step = i.payload
 
     # `run` lets everything advance in this cycle, `load` hands a finished tile over. Both are decided two cycles
@@ -31,9 +36,7 @@ def add_pipelined_array(m: Module, platform: Any, g: Geometry, i: stream.Interfa
     # next one does not, because a tile's last step has to wait, that is the step two cycles ahead.
     run = Signal()
     load = Signal()
-    soon: dict[str, Signal] = {
-        name: Signal(name=f"{name}_soon", init=name == "run") for name in ("run", "add", "load", "shift")
-    }
+    soon = {"run": ready_next, **{name: Signal(name=f"{name}_soon") for name in ("add", "load", "shift")}}
     later = {name: Signal(name=f"{name}_later") for name in soon}
     *_, two_before, before, flags = delay_flags(m, i, run, counter_latency(g))
     # This one stays near the decision, as `run` is wanted by the memories of operands too.

@@ -97,7 +97,7 @@ class Combiner(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(advance),
             constants.read_address.eq(self.i.payload.constant),
-            constants.read_enable.eq(advance),
+            constants.read_enable.eq(advance.replicate(len(constants.read_enable))),
         ]
         words = [constants.read_data.word_select(n, _WORD) for n in range(g.constant_words)]
 

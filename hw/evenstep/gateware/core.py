@@ -130,7 +130,7 @@ class Core(wiring.Component):
         finished, joiner = self._add_finish(m, blocks, regions)
         ports = [regions[region] for region in sorted(regions)]
         connect_regions(m, wiring.flipped(self.host), self.region, ports, registered=is_pipelined(g))
-        self._connect_operands(m, blocks, memories)
+        self._connect_operands(m, platform, blocks, memories)
         results_written = self._connect_results(m, blocks, memories, finished, joiner)
         written = self._connect_codes(m, blocks, memories) | results_written
         if joiner is not None:
@@ -195,7 +195,20 @@ class Core(wiring.Component):
         wiring.connect(m, source.o, buffer.i)
         return buffer
 
-    def _connect_operands(self, m: Module, blocks: _Blocks, memories: Memories) -> None:
+    def _read_enable(self, m: Module, platform: Any, blocks: _Blocks, name: str, count: int) -> Value:
+        """Enables of a memory of operands. Where the array says ahead that it takes a step, they are registers."""
+        g, layer = self.geometry, blocks.sequencer.layer
+        asked = blocks.sequencer.read_enable.replicate(count)
+        if not is_pipelined(g):
+            return asked
+        enable: Value = Cat(add_copies(m, platform, f"{name}_read", blocks.array.ready_next, count))
+        if g.convolution:
+            enable = Mux(layer.pool, asked, enable)
+        if g.wide_depth:
+            enable = Mux(layer.scan, asked, enable)
+        return enable
+
+    def _connect_operands(self, m: Module, platform: Any, blocks: _Blocks, memories: Memories) -> None:
         """Sequencer, operands and array."""
         g = self.geometry
         sequencer, array = blocks.sequencer, blocks.array
@@ -209,10 +222,9 @@ class Core(wiring.Component):
             self.cycles.eq(sequencer.cycles),
             self.steps.eq(sequencer.steps),
             program.read_address.eq(sequencer.program_address),
-            program.read_enable.eq(sequencer.program_enable),
+            program.read_enable.eq(sequencer.program_enable.replicate(len(program.read_enable))),
             sequencer.program_data.eq(program.read_data),
             weights.read_address.eq(sequencer.weight_address),
-            weights.read_enable.eq(sequencer.read_enable),
             array.i.valid.eq(sequencer.step_valid),
             array.i.payload.acts.eq(Cat(operands)),
             array.i.payload.weights.eq(weights.read_data),
@@ -226,11 +238,12 @@ class Core(wiring.Component):
         if g.port_bits:
             busy |= self._connect_loader(m, blocks, weights)
         m.d.comb += self.busy.eq(busy)
+        read = {"weights": weights}
         for bank, memory in enumerate(activations):
-            m.d.comb += [
-                memory.read_address.eq(_read_address(sequencer, bank)),
-                memory.read_enable.eq(sequencer.read_enable),
-            ]
+            m.d.comb += memory.read_address.eq(_read_address(sequencer, bank))
+            read[f"activations{bank}"] = memory
+        for name, memory in read.items():
+            m.d.comb += memory.read_enable.eq(self._read_enable(m, platform, blocks, name, len(memory.read_enable)))
 
     def _connect_results(
         self,
@@ -272,7 +285,7 @@ class Core(wiring.Component):
             if registered:
                 # Nobody but the host reads here.
                 host_word = memory.host.address[memory.lane_bits :]
-                m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(host_word)]
+                m.d.comb += [memory.read_enable.eq(-1), memory.read_address.eq(host_word)]
             m.d.comb += [
                 memory.write_address.eq(result.channel),
                 memory.write_data.eq(result.values.word_select(row, g.result_bits)),
@@ -365,9 +378,10 @@ class Core(wiring.Component):
         with m.If(layer.scan):
             m.d.comb += [array.i.valid.eq(0), sequencer.step_ready.eq(joiner.step.ready)]
         for row, memory in enumerate(memories):
+            enable = Mux(layer.scan, sequencer.read_enable, joiner.read_enable)
             m.d.comb += [
                 memory.read_address.eq(Mux(layer.scan, _read_address(sequencer, row), joiner.read_address)),
-                memory.read_enable.eq(Mux(layer.scan, sequencer.read_enable, joiner.read_enable)),
+                memory.read_enable.eq(enable.replicate(len(memory.read_enable))),
             ]
         return store_words(m, self.geometry, "numbers", joiner.write, memories, sequencer, blocks.local_reset)
 

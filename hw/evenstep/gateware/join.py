@@ -146,7 +146,7 @@ class Joiner(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(advance & ~self.scans),
             self.read_enable.eq(advance),
-            knees.read_enable.eq(advance),
+            knees.read_enable.eq(advance.replicate(len(knees.read_enable))),
         ]
         wide = [self.read_data.word_select(r, g.wide_bits).as_signed() for r in range(g.rows)]
 

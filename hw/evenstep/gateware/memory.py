@@ -29,8 +29,8 @@ HOST_BITS = 32
 # Cycles of the host's reads from a memory with registers: there are more of them behind pairs of lanes, from which the
 # host's word is chosen, as block RAMs may lie far away from each other.
 _REGISTERED_CYCLES = REGISTERED_READ + 1
-# Lanes that share a register of the address.
-_ADDRESS_REACH = 4
+# Lanes of a registered memory that share what enables them, and a register of the address.
+_REACH = 4
 #: Attribute for Yosys: nobody cares what a memory reads while the same word is written. So it is in an engine, where a
 #: layer reads other words than it writes and the host comes between runs. Otherwise Yosys would put registers and a
 #: choice beside block RAMs, which do not keep the old word as Amaranth's memories promise it.
@@ -177,7 +177,8 @@ class WordMemory(wiring.Component):
     Members
     -------
     read_address, read_enable : In
-        The engine reads a word.
+        The engine reads a word. Of a registered memory, `read_enable` has a bit for every four lanes, all of them the
+        same, as block RAMs may lie far away from each other.
     read_data : Out(width)
         The word read, one cycle later; where it is registered, the third one in which `read_enable` is set.
     write_address, write_enable, write_data : In
@@ -203,11 +204,12 @@ class WordMemory(wiring.Component):
         check_int("Host words at power-up", len(self.init), 0, depth << self.lane_bits)
         self.address_bits = ceil_log2(depth)
         self.registered = registered
+        self._groups = -(-self.lanes // _REACH) if registered else 1
         read_cycles = _REGISTERED_CYCLES if registered else 1
         super().__init__(
             {
                 "read_address": In(self.address_bits),
-                "read_enable": In(1),
+                "read_enable": In(self._groups),
                 "read_data": Out(width),
                 "write_address": In(self.address_bits),
                 "write_enable": In(1),
@@ -226,12 +228,13 @@ class WordMemory(wiring.Component):
         if self.registered:
             # The engine's address and the host's meet in front of the registers, and no logic is behind them.
             asked = Mux(self.host.read_enable, host_word, self.read_address)
-            groups = -(-self.lanes // _ADDRESS_REACH)
-            copies = [
-                add_copies(m, platform, f"address{bit}_", asked[bit], groups, self.read_enable)
-                for bit in range(self.address_bits)
-            ]
-            addresses = [Cat(bits[lane // _ADDRESS_REACH] for bits in copies) for lane in range(self.lanes)]
+            for group, enable in enumerate(self.read_enable):
+                bits = [
+                    add_copies(m, platform, f"address{bit}_{group}", asked[bit], 1, enable)[0]
+                    for bit in range(self.address_bits)
+                ]
+                lanes = range(group * _REACH, min((group + 1) * _REACH, self.lanes))
+                addresses[lanes.start : lanes.stop] = [Cat(bits)] * len(lanes)
             write_address = Signal.like(self.write_address, name="write_address_late", reset_less=True)
             m.d.sync += write_address.eq(Mux(self.write_enable, self.write_address, host_word))
         for lane in range(self.lanes):
@@ -244,7 +247,8 @@ class WordMemory(wiring.Component):
             read, write = ram.read_port(), ram.write_port()
             data = self.write_data[low : low + width]
             host_writes = self.host.write_enable & (host_lane == lane)
-            m.d.comb += [read.addr.eq(addresses[lane]), read.en.eq(self.read_enable), write.addr.eq(write_address)]
+            read_enable = self.read_enable[lane // _REACH] if self.registered else self.read_enable
+            m.d.comb += [read.addr.eq(addresses[lane]), read.en.eq(read_enable), write.addr.eq(write_address)]
             word: Value = read.data
             if self.registered:
                 enable = Signal(name=f"write_enable{lane}")
@@ -253,7 +257,7 @@ class WordMemory(wiring.Component):
                 m.d.sync += late.eq(Mux(self.write_enable, data, self.host.write_data))
                 m.d.comb += [write.en.eq(enable), write.data.eq(late)]
                 word = Signal(width, name=f"word{lane}", reset_less=True)
-                with m.If(self.read_enable):
+                with m.If(read_enable):
                     m.d.sync += word.eq(read.data)
             else:
                 m.d.comb += [write.en.eq(self.write_enable), write.data.eq(data)]

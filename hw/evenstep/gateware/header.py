@@ -125,6 +125,7 @@ class HeaderDecoder(wiring.Component):
         m = Module()
         g = self.geometry
         number = Signal(range(self.words))
+        last = Signal()  # it is the header's last
         is_load = Signal(reset_less=True)
         # No reset reaches what a header sets before anybody looks at it.
         names = ["layer", "passes", "tiles", "weight_base", "tile_stride", *(load_members(g) if g.port_bits else [])]
@@ -133,10 +134,10 @@ class HeaderDecoder(wiring.Component):
         m.d.comb += [
             self.ends.eq(self.enable & (number == 0) & (self.word[:4] == 0)),
             self.loads.eq(self.enable & (number == 3) & is_load),
-            self.complete.eq(self.enable & (number == self.words - 1)),
+            self.complete.eq(self.enable & last),
         ]
         with m.If(self.enable):
-            m.d.sync += number.eq(number + 1)
+            m.d.sync += [number.eq(number + 1), last.eq(number == self.words - 2)]
             with m.If(self.ends | self.loads | self.complete):
                 m.d.sync += number.eq(0)
             with m.Switch(number):

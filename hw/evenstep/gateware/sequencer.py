@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 
 from evenstep.gateware.header import HeaderDecoder, layer_configuration, load_members
 from evenstep.gateware.operands import has_blanks, operand_addresses, pass_record
+from evenstep.gateware.schedule import Schedule
 from evenstep.gateware.stages import Stages
 from evenstep.gateware.timing import is_pipelined, operand_latency, read_latency
 from evenstep.gateware.window import WindowWalker
@@ -153,19 +154,21 @@ class Sequencer(wiring.Component):
 
         # Fetch: words arrive `read_latency` cycles after their address.
         m.submodules.header = header = HeaderDecoder(g)
-        passes, tiles, weight_base = header.passes, header.tiles, header.weight_base
+        passes = header.passes
         pc = Signal(self.program_bits, reset_less=True)
         loaded = Signal(reset_less=True)
-        tile_weight = Signal(weight_bits, reset_less=True)
         pass_first = Signal(32, reset_less=True)  # first of the two words of a pass
         pass_half = Signal(reset_less=True)
         pass_index = Signal(range(max(2, g.max_passes)), reset_less=True)
+        pass_complete = Signal(reset_less=True)  # it is that of the layer's last pass
         fetched = self.program_data
         m.d.comb += [self.program_address.eq(pc), header.word.eq(fetched), self.layer.eq(header.layer)]
         if g.port_bits:
             m.d.comb += [getattr(self, name).eq(getattr(header, name)) for name in load_members(g)]
         reading = read_latency(g)
-        *asked, arriving = (Signal(name=f"arriving{n}") for n in range(reading))
+        # A word of a header is awaited, and there: not set but while one is read.
+        *awaited, arriving = (Signal(name=f"arriving{n}") for n in range(reading))
+        m.d.comb += header.enable.eq(arriving)
 
         record = table_write.data
         m.d.comb += [
@@ -182,23 +185,20 @@ class Sequencer(wiring.Component):
         if has_blanks(g):
             m.d.comb += record.blank.eq(pass_first[29])
 
-        # Run: `step` counts within the pass whose record the table gives.
-        step = Signal(12, reset_less=True)
-        last_step = Signal()
-        last_tile = Signal(reset_less=True)
+        # Run: steps of the pass whose record the table gives.
+        m.submodules.schedule = schedule = Schedule(g)
         current = table_read.data
-        m.d.comb += table_read.en.eq(0)  # a read port is enabled by default; the record must stay until the next is due
-        # Comparisons are done a step ahead: with the step, pass and tile that follow.
-        next_step, next_pass = Signal.like(step), Signal.like(pass_index)
-        tiles_left = Signal.like(tiles, reset_less=True)
-        ends_pass, last_pass = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.comb += [last_step.eq(current.single | ends_pass), table_read.addr.eq(next_pass)]
-        begin_pass = [next_step.eq(1), ends_pass.eq(0), pass_index.eq(next_pass), last_pass.eq(next_pass == passes)]
-        begin_pass.append(next_pass.eq(Mux(next_pass == passes, 0, next_pass + 1)))
-        following_step = [step.eq(next_step), next_step.eq(next_step + 1), ends_pass.eq(next_step == current.steps)]
-        rewind = [pass_index.eq(0), next_pass.eq(0)]
-        first_tile = [tiles_left.eq(tiles), last_tile.eq(tiles == 1)]
-        next_tile = [tiles_left.eq(tiles_left - 1), last_tile.eq(tiles_left == 2)]
+        m.d.comb += [
+            schedule.start.eq(self.layer_start),
+            schedule.passes.eq(passes),
+            schedule.tiles.eq(header.tiles),
+            schedule.weight_base.eq(header.weight_base),
+            schedule.tile_stride.eq(header.tile_stride),
+            schedule.single.eq(current.single),
+            schedule.following.eq(current.steps),
+            table_read.addr.eq(schedule.next_pass),
+            table_read.en.eq(schedule.read),
+        ]
 
         # Positions of which something is yet to come: of the array, and of what is written.
         position_bits = 24 if g.convolution else 1
@@ -212,25 +212,31 @@ class Sequencer(wiring.Component):
         weighted = ~self.layer.pool if g.convolution else Const(1, 1)
         if g.wide_depth:
             weighted &= ~self.layer.scan
-        positions_left = Signal(position_bits, reset_less=True)
-        last_position = Signal(reset_less=True) if g.convolution else Const(1, 1)
         # A step waits with its operands at the memories' outputs until the array takes it. Where it is pipelined, steps
         # on their way to and through the memories wait with it, and nothing moves but what the array lets.
         go = self.step_ready if pipelined else ~self.step_valid | self.step_ready
+        issues = schedule.running & go
+        m.d.comb += schedule.advance.eq(go)
         hold = Stages(m, go).hold
         walker = WindowWalker(address_bits=act_bits, rows=self.places) if g.convolution else None
         if walker is not None:
             m.submodules.walker = walker
             m.d.comb += [walker.data.eq(fetched), walker.write.eq(header.window)]
+            m.d.comb += [walker.start.eq(self.layer_start), schedule.positions.eq(walker.positions)]
             if g.neighbours:
                 m.d.comb += self.last_column.eq(walker.last_column)
-        weight_word = tile_weight + current.weight
-        weight_address, addresses = operand_addresses(m, g, current, weight_word, step, walker=walker, hold=hold)
+        weight_word = schedule.tile_weight + current.weight
+        weight_address, addresses = operand_addresses(
+            m, g, current, weight_word, schedule.step, walker=walker, hold=hold
+        )
 
+        # These counters can be anywhere, so they are told by registers: of a run in its first cycle.
+        begun, taken = Signal(), Signal()
+        m.d.sync += [begun.eq(0), taken.eq(self.step_valid & self.step_ready), self.steps.eq(self.steps + taken)]
         with m.If(self.busy):
             m.d.sync += self.cycles.eq(self.cycles + 1)
-        taken = Signal()  # behind a register, as the number of these can be anywhere
-        m.d.sync += [taken.eq(self.step_valid & self.step_ready), self.steps.eq(self.steps + taken)]
+        with m.If(begun):
+            m.d.sync += [self.cycles.eq(1), self.steps.eq(0)]
         names = ["valid", "first", "last", "shift", "count", "final"]
         walked = ["inside"] * (walker is not None and g.wide_depth > 0) + ["bank"] * g.neighbours
         names += walked
@@ -247,56 +253,67 @@ class Sequencer(wiring.Component):
             for before, after in itertools.pairwise(flags):
                 m.d.sync += [after[name].eq(before[name]) for name in names]
             m.d.sync += issued["valid"].eq(0)
-        # Where the array is pipelined, what the memories are given comes out of registers.
-        asked_act, asked_weight = (
-            Signal.like(port, name=name, reset_less=True) if pipelined else port
-            for name, port in (("asked_act", self.act_address), ("asked_weight", self.weight_address))
-        )
-        operands = [asked_act.eq(Cat(one[:act_bits] for one in addresses)), asked_weight.eq(weight_address)]
+        asked = [Cat(one[:act_bits] for one in addresses), weight_address[:weight_bits]]
+        reads = issues
         if pipelined:
-            m.d.comb += [self.act_address.eq(asked_act), self.weight_address.eq(asked_weight)]
-            # While it is idle, the host reads the same memories.
-            m.d.comb += [self.read_enable.eq(go), self.program_enable.eq(1)]
+            # What the memories are given comes out of registers. While it is idle, the host reads the same memories.
+            asked, reads = hold(asked, "asked"), go
+            m.d.comb += self.program_enable.eq(1)
+        asked_act, asked_weight = asked
+        m.d.comb += [self.act_address.eq(asked_act), self.weight_address.eq(asked_weight), self.read_enable.eq(reads)]
         if walker is not None:
-            ends_pass_here, ends_tile_here, last_here = last_step, last_step & last_pass, last_tile
+            pass_ends, tile_ends, last_tile = schedule.pass_ends, schedule.tile_ends, schedule.last_tile
             if pipelined:
-                with m.If(go):
-                    m.d.sync += operands
-                [ends_pass_here] = hold([last_step], "ended")
-                ends_tile_here, last_here = issued["last"], issued["final"]
+                [pass_ends] = hold([pass_ends], "ended")
+                tile_ends, last_tile = issued["last"], issued["final"]
                 m.d.comb += walker.step.eq(go & issued["valid"])
                 m.d.comb += [issued[name].eq(getattr(walker, name)) for name in walked]
             m.d.comb += [
-                walker.end_pass.eq(ends_pass_here),
-                walker.end_tile.eq(ends_tile_here),
-                walker.end_position.eq(ends_tile_here & last_here),
+                walker.end_pass.eq(pass_ends),
+                walker.end_tile.eq(tile_ends),
+                walker.end_position.eq(tile_ends & last_tile),
             ]
+        with m.If(issues):
+            m.d.sync += [
+                issued["valid"].eq(1),
+                issued["first"].eq(schedule.tile_begins),
+                issued["last"].eq(schedule.tile_ends),
+                issued["shift"].eq(current.shift & schedule.pass_begins),
+                issued["count"].eq(current.count),
+                issued["final"].eq(schedule.last_tile),
+            ]
+            if walker is not None and not pipelined:
+                m.d.sync += [issued[name].eq(getattr(walker, name)) for name in walked]
+                m.d.comb += walker.step.eq(1)
 
         with m.FSM():
             with m.State("Idle"):
-                m.d.sync += [pc.eq(self.entry), self.busy.eq(self.start), Cat(asked, arriving).eq(0)]
+                m.d.sync += [pc.eq(self.entry), self.busy.eq(self.start), begun.eq(self.start), loaded.eq(0)]
                 with m.If(self.start):
-                    m.d.sync += [self.cycles.eq(0), self.steps.eq(0), loaded.eq(0)]
                     m.next = "Header"
 
             with m.State("Header"):
                 m.d.comb += self.program_enable.eq(1)
-                m.d.sync += [pc.eq(pc + 1), Cat(asked, arriving).eq(Cat(1, asked))]
-                m.d.comb += header.enable.eq(arriving)
+                m.d.sync += [
+                    pc.eq(pc + 1),
+                    Cat(awaited, arriving).eq(Cat(1, awaited)),
+                    pass_half.eq(0),
+                    pass_index.eq(0),
+                ]
                 with m.If(header.ends):
-                    m.d.sync += self.busy.eq(0)
+                    m.d.sync += [self.busy.eq(0), Cat(awaited, arriving).eq(0)]
                     m.next = "Idle"
                 with m.If(header.complete):
-                    m.d.sync += [pass_half.eq(0), *rewind]
+                    m.d.sync += Cat(awaited, arriving).eq(0)
                     m.next = "Passes"
                 if g.port_bits:
                     with m.If(header.loads):
+                        m.d.sync += Cat(awaited, arriving).eq(0)
                         m.next = "Load"
 
             if g.port_bits:
                 with m.State("Load"):
                     # Words on their way were fetched too many. A load that failed in an earlier run says nothing.
-                    m.d.sync += Cat(asked, arriving).eq(0)
                     with m.If(~self.load_busy):
                         m.d.comb += self.load_start.eq(~(self.load_failed & loaded))
                         m.d.sync += [pc.eq(pc - reading), loaded.eq(1)]
@@ -306,61 +323,26 @@ class Sequencer(wiring.Component):
                             m.next = "Idle"
 
             with m.State("Passes"):
-                m.d.comb += [self.program_enable.eq(1), table_write.en.eq(pass_half)]
+                # Synthesis sees that nothing is read meanwhile, so a block RAM needs nothing beside it for that.
+                m.d.comb += [self.program_enable.eq(1), table_write.en.eq(pass_half & ~schedule.running)]
                 m.d.sync += [pc.eq(pc + 1), pass_half.eq(~pass_half), pass_first.eq(fetched)]
+                m.d.sync += pass_complete.eq(pass_index == passes)
                 with m.If(pass_half):
                     m.d.sync += pass_index.eq(pass_index + 1)
-                    with m.If(pass_index == passes):
-                        m.d.sync += pass_index.eq(0)
+                    with m.If(pass_complete):
                         m.next = "Start"
 
             with m.State("Start"):
                 # The table's first record is read here; words on their way were fetched too many.
-                m.d.comb += [self.layer_start.eq(1), table_read.en.eq(1)]
-                m.d.sync += [pc.eq(pc - reading), step.eq(0), *first_tile, tile_weight.eq(weight_base)]
-                m.d.sync += [Cat(asked, arriving).eq(0), *begin_pass]
-                m.d.sync += [undrained.eq(1), unwritten.eq(1)]
+                m.d.comb += self.layer_start.eq(1)
+                m.d.sync += [pc.eq(pc - reading), undrained.eq(1), unwritten.eq(1)]
                 if walker is not None:
-                    m.d.comb += walker.start.eq(1)
-                    m.d.sync += [
-                        undrained.eq(Mux(weighted, walker.positions, 0)),
-                        unwritten.eq(walker.positions),
-                        positions_left.eq(walker.positions),
-                        last_position.eq(walker.positions == 1),
-                    ]
+                    m.d.sync += [undrained.eq(Mux(weighted, walker.positions, 0)), unwritten.eq(walker.positions)]
                 m.next = "Run"
 
             with m.State("Run"):
-                if not pipelined:
-                    m.d.comb += [*operands, self.read_enable.eq(go)]
-                with m.If(go):
-                    if pipelined and walker is None:
-                        m.d.sync += operands
-                    m.d.sync += [
-                        issued["valid"].eq(1),
-                        issued["first"].eq((pass_index == 0) & (step == 0)),
-                        issued["last"].eq(last_pass & last_step),
-                        issued["shift"].eq(current.shift & (step == 0)),
-                        issued["count"].eq(current.count),
-                        issued["final"].eq(last_tile),
-                        *following_step,
-                    ]
-                    with m.If(last_step):
-                        # The next record is read while this pass takes its last step, so that passes follow closely.
-                        m.d.comb += table_read.en.eq(1)
-                        m.d.sync += [step.eq(0), *begin_pass]
-                        with m.If(last_pass):
-                            m.d.sync += [*next_tile, tile_weight.eq(tile_weight + header.tile_stride)]
-                            with m.If(last_tile):
-                                m.d.sync += [*first_tile, tile_weight.eq(weight_base)]
-                                if walker is not None:
-                                    m.d.sync += positions_left.eq(positions_left - 1)
-                                    m.d.sync += last_position.eq(positions_left == 2)
-                                with m.If(last_position):
-                                    m.next = "Finish"
-                    if walker is not None and not pipelined:
-                        m.d.sync += [issued[name].eq(getattr(walker, name)) for name in walked]
-                        m.d.comb += walker.step.eq(1)
+                with m.If(~schedule.running):
+                    m.next = "Finish"
 
             with m.State("Finish"):
                 with m.If((undrained == 0) & (unwritten == 0)):

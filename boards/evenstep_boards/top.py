@@ -13,7 +13,7 @@ from evenstep.link.uart import UARTReceiver, UARTTransmitter
 from evenstep_boards.board import Board
 from evenstep_boards.boot import RECORD_OFFSET, BootSwitch, FlashReader
 
-__all__ = ["BoardTop"]
+__all__ = ["BoardTop", "add_domains"]
 
 
 class BoardTop(Elaboratable):
@@ -40,12 +40,12 @@ class BoardTop(Elaboratable):
             )
         board.check_clock()
         self.board = board
-        self.engine = Engine(board.geometry, images=images, weight_memory=board.weight_memory)
+        self.engine = Engine(board.geometry, images=images, weight_memory=board.weight_memory, core_domain="core")
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         board = self.board
-        m.domains.sync = ClockDomain()
+        add_domains(m)
         m.submodules.clock = board.clock(board.clock_hz)
         m.submodules.engine = engine = self.engine
         m.submodules.uart_receiver = receiver = UARTReceiver(divisor=board.divisor)
@@ -71,6 +71,15 @@ class BoardTop(Elaboratable):
         m.submodules.light = light = io.Buffer(io.Direction.Output, light_pin)
         m.d.comb += [receiver.rx.eq(rx.i), tx.o.eq(transmitter.tx), light.o.eq(engine.busy)]
         return m
+
+
+def add_domains(m: Module) -> None:
+    """Domain ``sync`` and, with its clock but without a reset, ``core``: the reset is released far away from most of a
+    core, which an engine resets by registers."""
+    sync: Any = ClockDomain()
+    core: Any = ClockDomain(reset_less=True)
+    core.clk = sync.clk
+    m.domains.sync, m.domains.core = sync, core
 
 
 def _connect_flash(m: Module, reader: FlashReader, platform: Any) -> None:

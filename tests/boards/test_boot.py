@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
@@ -17,6 +17,7 @@ from evenstep.host import Engine
 from evenstep.link.protocol import Command, Frame, FrameReader, encode_frame
 from evenstep.spec import Geometry
 from evenstep_boards.boot import MAX_RECORD, RECORD_MAGIC, BootSwitch, FlashReader, boot_record
+from evenstep_boards.top import add_domains
 from evenstep_sim.networks import random_program
 from evenstep_sim.virtual import AmaranthTransport
 from tests.boards.flash_model import FlashModel
@@ -121,17 +122,20 @@ def test_record_that_is_too_long_is_refused(program: Program) -> None:
 
 
 class BootedEngine(wiring.Component):
-    """An engine as a board has it, between flash and line, but without the UART."""
+    """An engine as a board has it, between flash and line, without the UART; `reset` is that of the board's clock."""
 
     i: stream.Interface
     o: stream.Interface
+    reset: Signal
 
     def __init__(self):
-        self.reader, self.engine = FlashReader(offset=OFFSET), EngineGateware(GEOMETRY)
-        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8))})
+        self.reader, self.engine = FlashReader(offset=OFFSET), EngineGateware(GEOMETRY, core_domain="core")
+        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8)), "reset": In(1)})
 
     def elaborate(self, platform):
         m = Module()
+        add_domains(m)
+        m.d.comb += ResetSignal("sync").eq(self.reset)
         switch = BootSwitch()
         m.submodules.reader, m.submodules.engine, m.submodules.switch = self.reader, self.engine, switch
         m.d.comb += switch.booting.eq(self.reader.busy)
@@ -152,6 +156,8 @@ class BootedTransport:
         self._answer = bytearray()
         self._silent = 0
         self.written = 0
+        self.reset_at = -1  # cycle of a run in which the board's clock is reset, for a cycle
+        self.since_reset: list[bool] = []  # whether the core was busy in each of the next cycles
         self._design = BootedEngine()
         self._simulator = Simulator(self._design)
         self._simulator.add_clock(1e-6)
@@ -160,7 +166,12 @@ class BootedTransport:
     async def _exchange(self, ctx) -> None:
         design = self._design
         ctx.set(design.o.ready, 1)
+        cycle_of_run = 0
         while True:
+            ctx.set(design.reset, 0)
+            if cycle_of_run == self.reset_at:
+                self.reset_at, self.since_reset = -1, []
+                ctx.set(design.reset, 1)
             ctx.set(design.i.valid, bool(self._sent))
             if self._sent:
                 ctx.set(design.i.payload, self._sent[0])
@@ -175,6 +186,9 @@ class BootedTransport:
                 reader.busy,
                 busy,
             )
+            cycle_of_run = cycle_of_run + 1 if busy else 0
+            if len(self.since_reset) < 8 and self.reset_at == -1:
+                self.since_reset.append(bool(busy))
             # Pins as they were before this edge: a flash that is slow, but not too slow.
             output = self._flash.step(select, clock, copi)
             if output is not None:
@@ -214,6 +228,18 @@ def test_engine_boots_and_computes(program: Program) -> None:
         assert had(transport, engine, program)
         inputs = np.random.default_rng(5).integers(0, 2**program.network.input_bits, (2, program.network.inputs))
         assert np.array_equal(engine.infer(inputs), program.boundaries(inputs)[-1])
+
+
+@pytest.mark.parametrize("cycle", [1, 2, 30, 60, 90])
+def test_reset_of_the_clock_resets_the_core(cycle: int, program: Program) -> None:
+    """In the middle of a run; the host mends it."""
+    transport = BootedTransport(flash_with(boot_record(program)))
+    inputs = np.random.default_rng(5).integers(0, 2**program.network.input_bits, (2, program.network.inputs))
+    with Engine(transport, GEOMETRY) as engine:
+        engine.load(program)
+        transport.reset_at = cycle
+        assert np.array_equal(engine.infer(inputs), program.boundaries(inputs)[-1])
+    assert transport.since_reset == [True, True, True] + [False] * 5
 
 
 def had(transport: Any, engine: Engine, program: Program) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import DomainRenamer, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,6 +30,10 @@ class Engine(wiring.Component):
         `ValueError`.
     images, weight_memory
         As those of `Core`.
+    core_domain : str
+        Clock domain of the core, with the clock of ``sync``. One without a reset spares the core a wire to most of its
+        registers: each of its blocks is reset by its own register while ``sync`` is, and for two cycles more. A
+        `ValueError` with a port to external memory, as no such reset may cut off a burst.
 
     Members
     -------
@@ -52,10 +56,16 @@ class Engine(wiring.Component):
         *,
         images: Mapping[Region, Sequence[int]] | None = None,
         weight_memory: Callable[..., WordMemory] = WordMemory,
+        core_domain: str = "sync",
     ):
+        if geometry.port_bits and core_domain != "sync":
+            raise ValueError(
+                f"Core domain of an engine with a port to external memory must be 'sync', not {core_domain!r}"
+            )
         self.geometry = geometry
         self.images = images
         self.weight_memory = weight_memory
+        self.core_domain = core_domain
         for region, words in host_words(geometry).items():
             if words > 2**ADDRESS_BITS:
                 raise ValueError(
@@ -80,7 +90,10 @@ class Engine(wiring.Component):
             sizes=host_words(self.geometry),
             read_cycles=region_read_cycles(self.geometry),
         )
-        m.submodules.core = core = Core(self.geometry, images=self.images, weight_memory=self.weight_memory)
+        core = Core(self.geometry, images=self.images, weight_memory=self.weight_memory)
+        m.submodules.core = DomainRenamer(self.core_domain)(core)
+        fresh = Signal(init=1)  # during the reset of this domain, and a cycle longer
+        m.d.sync += fresh.eq(0)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
         # The receiver's length is that of the packet which the decoder has taken the second byte of: at the latest two
         # cycles after that byte left, as it never waits there, and no next packet is whole by then.
@@ -100,7 +113,7 @@ class Engine(wiring.Component):
             core.region.eq(decoder.region),
             core.start.eq(decoder.run),
             core.entry.eq(decoder.entry),
-            core.reset.eq(decoder.reset),
+            core.reset.eq(decoder.reset | fresh),
             decoder.busy.eq(core.busy),
             decoder.cycles.eq(core.cycles),
             decoder.steps.eq(core.steps),

@@ -135,6 +135,26 @@ class FlashReader(wiring.Component):
         m.d.sync += last.eq(left == 0)
         m.d.comb += [self.copi.eq(shifted[-1]), self.o.payload.eq(shifted)]
 
+        # What becomes of a byte is known while it is shifted.
+        pauses, sends, compares, measures, hands = (
+            Signal(name=name) for name in ("pauses", "sends", "compares", "measures", "hands")
+        )
+        due = Signal(8, reset_less=True)  # what is sent next, or must be found
+        m.d.sync += Cat(pauses, sends, compares, measures, hands).eq(0)
+        with m.Switch(step):
+            with m.Case(0):
+                m.d.sync += pauses.eq(1)
+            for number in range(1, magic - 1):
+                with m.Case(number):
+                    m.d.sync += [sends.eq(1), due.eq(sent[number + 1])]
+            for number, byte in enumerate(RECORD_MAGIC, magic):
+                with m.Case(number):
+                    m.d.sync += [compares.eq(1), due.eq(byte)]
+            with m.Case(*range(length, content)):
+                m.d.sync += measures.eq(1)
+            with m.Case(content):
+                m.d.sync += hands.eq(1)
+
         busy = Signal(init=1)
         m.d.comb += self.busy.eq(busy)
 
@@ -154,7 +174,7 @@ class FlashReader(wiring.Component):
                     m.d.sync += [shifted.eq(Cat(self.cipo, shifted[:-1])), bit.eq(bit + 1)]
                     with m.If(bit == 7):
                         m.next = "Byte"
-                    with m.If(step == content):
+                    with m.If(hands):
                         with m.If(bit == 0):
                             m.d.sync += left.eq(left - 1)
                         with m.If(bit == 7):
@@ -162,19 +182,15 @@ class FlashReader(wiring.Component):
             with m.State("Byte"):
                 m.d.sync += step.eq(step + 1)
                 m.next = "Shift"
-                with m.Switch(step):
-                    with m.Case(0):
-                        m.d.sync += [self.select.eq(0), left.eq(_PAUSE - 2)]
-                        m.next = "Pause"
-                    for number in range(1, magic - 1):
-                        with m.Case(number):
-                            m.d.sync += shifted.eq(sent[number + 1])
-                    for number, byte in enumerate(RECORD_MAGIC, magic):
-                        with m.Case(number):
-                            with m.If(shifted != byte):
-                                end(m)
-                    with m.Case(*range(length, content)):
-                        m.d.sync += left.eq(Cat(shifted, left))
+                with m.If(pauses):
+                    m.d.sync += [self.select.eq(0), left.eq(_PAUSE - 2)]
+                    m.next = "Pause"
+                with m.If(sends):
+                    m.d.sync += shifted.eq(due)
+                with m.If(compares & (shifted != due)):
+                    end(m)
+                with m.If(measures):
+                    m.d.sync += left.eq(Cat(shifted, left))
             with m.State("Hand"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):

@@ -30,9 +30,11 @@ class Layer:
                 for number, steps in enumerate(self.steps):
                     for step in range(steps):
                         begins, ends = step == 0, step == steps - 1
+                        weights = self.weight_base + tile * self.tile_stride
                         yield {
                             "step": step,
-                            "tile_weight": (self.weight_base + tile * self.tile_stride) % 256,
+                            "tile_weight": weights % 256,
+                            "step_weight": (weights + step) % 256,
                             "pass_begins": begins,
                             "pass_ends": ends,
                             "tile_begins": begins and number == 0,

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import data
 
 from evenstep.gateware.rotate import to_banks
+from evenstep.gateware.schedule import Schedule
 from evenstep.gateware.stages import Hold
 from evenstep.gateware.timing import is_pipelined, threshold_interval
 from evenstep.gateware.window import WindowWalker
@@ -42,8 +43,7 @@ def operand_addresses(
     m: Module,
     geometry: Geometry,
     record: Any,
-    weight_word: Value,
-    step: Value,
+    schedule: Schedule,
     *,
     walker: WindowWalker | None,
     hold: Hold,
@@ -54,10 +54,8 @@ def operand_addresses(
     ----------
     record : View
         The pass, as `pass_record` has it.
-    weight_word : Value
-        Address of the weights of its first step.
-    step : Value
-        Which of its steps it is.
+    schedule : Schedule
+        Says which of its steps it is, and where the weights of its tile are.
     walker : WindowWalker or None
         Where the window is, of geometries with pictures.
     hold : Hold
@@ -67,10 +65,12 @@ def operand_addresses(
     g = geometry
     pipelined = is_pipelined(g)
     # What a blank pass reads of recoded weights is known: the first word in every step, as more may not be there.
-    ahead = Mux(record.blank, 0, step) if has_blanks(g) and g.lane.recoded else step
-    weight_address: Value = weight_word + ahead
+    weights, act = schedule.step_weight, record.act + schedule.step
+    if has_blanks(g) and g.lane.recoded:
+        weights = Mux(record.blank, schedule.tile_weight, weights)
+    weight_address: Value = record.weight + weights
     if walker is None:
-        return weight_address, [Mux(record.blank, 0, record.act + step) if has_blanks(g) else record.act + step]
+        return weight_address, [Mux(record.blank, 0, act) if has_blanks(g) else act]
     act_bits = walker.address_bits
     inside: Value = walker.inside
     offsets: list[Value] = [walker.offset] * walker.rows

@@ -1,6 +1,6 @@
 """Schedule: counts the steps of a layer, pass after pass, tile after tile, position after position."""
 
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -42,8 +42,8 @@ class Schedule(wiring.Component):
         Read port of the passes' memory: which of them, and its enable.
     step : Out(12)
         Of the pass.
-    tile_weight : Out
-        Address of the tile's weights.
+    tile_weight, step_weight : Out
+        Address of the tile's weights; and behind it by as many words as the step is in its pass.
     pass_begins, pass_ends, tile_begins, tile_ends, last_tile : Out(1)
         It is the first or last step of its pass or tile; its tile is the last of the position.
     """
@@ -62,6 +62,7 @@ class Schedule(wiring.Component):
     next_pass: Signal
     step: Signal
     tile_weight: Signal
+    step_weight: Signal
     pass_begins: Signal
     pass_ends: Signal
     tile_begins: Signal
@@ -87,6 +88,7 @@ class Schedule(wiring.Component):
                 "next_pass": Out(range(max(2, g.max_passes))),
                 "step": Out(12),
                 "tile_weight": Out(weight_bits),
+                "step_weight": Out(weight_bits),
                 "pass_begins": Out(1),
                 "pass_ends": Out(1),
                 "tile_begins": Out(1),
@@ -106,7 +108,10 @@ class Schedule(wiring.Component):
         first_pass, last_pass = held("first_pass"), held("last_pass")
         next_pass = held("next_pass_here", len(self.next_pass))
         next_last_pass, passes_left = held("next_last_pass"), held("passes_left", 8)  # the next one, and behind it
-        tile_weight, tiles_left = held("tile_weight_here", len(self.tile_weight)), held("tiles_left", 16)
+        next_last_tile, tiles_left = held("next_last_tile"), held("tiles_left", 16)  # the next one, and from it on
+        tile_weight, next_tile_weight, step_weight = (
+            held(name, len(self.tile_weight)) for name in ("tile_weight_here", "next_tile_weight", "step_weight_here")
+        )
         one_pass, one_tile = held("one_pass"), held("one_tile")
         m.d.sync += [one_pass.eq(self.passes == 0), one_tile.eq(self.tiles == 1)]
         last_position = self._add_positions(m) if self.geometry.convolution else Const(1, 1)
@@ -115,6 +120,7 @@ class Schedule(wiring.Component):
             self.next_pass.eq(next_pass),
             self.step.eq(step),
             self.tile_weight.eq(tile_weight),
+            self.step_weight.eq(step_weight),
             self.last_tile.eq(last_tile),
             self.pass_begins.eq(pass_begins),
             self.pass_ends.eq(self.single | ended),
@@ -122,26 +128,36 @@ class Schedule(wiring.Component):
             self.tile_ends.eq(last_pass & self.pass_ends),
             self.read.eq(self.start | (self.running & self.advance & self.pass_ends)),
         ]
-        first_tile = [tiles_left.eq(self.tiles), last_tile.eq(one_tile), tile_weight.eq(self.weight_base)]
-        rewind = [next_pass.eq(0), passes_left.eq(self.passes), next_last_pass.eq(one_pass)]
+        first_pass_next = [next_pass.eq(0), passes_left.eq(self.passes), next_last_pass.eq(one_pass)]
+        first_tile_next = [
+            next_tile_weight.eq(self.weight_base),
+            tiles_left.eq(self.tiles),
+            next_last_tile.eq(one_tile),
+        ]
 
+        next_tile = Signal()
+        m.d.comb += next_tile.eq(self.start | (self.running & self.advance & self.tile_ends))
         with m.If(~self.running):
-            m.d.sync += [self.running.eq(self.start), *rewind, *first_tile]
+            m.d.sync += [self.running.eq(self.start), *first_pass_next, *first_tile_next]
         with m.Elif(self.advance):
             m.d.sync += [step.eq(next_step), next_step.eq(next_step + 1), pass_begins.eq(0)]
-            m.d.sync += ended.eq(next_step == self.following)
-            with m.If(self.tile_ends):
-                m.d.sync += [tiles_left.eq(tiles_left - 1), last_tile.eq(tiles_left == 2)]
-                m.d.sync += tile_weight.eq(tile_weight + self.tile_stride)
-                with m.If(last_tile):
-                    m.d.sync += [self.running.eq(~last_position), *first_tile]
+            m.d.sync += [ended.eq(next_step == self.following), step_weight.eq(step_weight + 1)]
+            with m.If(self.tile_ends & last_tile & last_position):
+                m.d.sync += self.running.eq(0)
         with m.If(self.read):
             m.d.sync += [step.eq(0), next_step.eq(1), pass_begins.eq(1), ended.eq(0)]
+            m.d.sync += step_weight.eq(Mux(next_tile, next_tile_weight, tile_weight))
             m.d.sync += [first_pass.eq(last_pass | ~self.running), last_pass.eq(next_last_pass)]
             m.d.sync += [next_pass.eq(next_pass + 1), passes_left.eq(passes_left - 1)]
             m.d.sync += next_last_pass.eq(passes_left == 1)
             with m.If(next_last_pass):
-                m.d.sync += rewind
+                m.d.sync += first_pass_next
+        with m.If(next_tile):
+            m.d.sync += [tile_weight.eq(next_tile_weight), last_tile.eq(next_last_tile)]
+            m.d.sync += [next_tile_weight.eq(next_tile_weight + self.tile_stride), tiles_left.eq(tiles_left - 1)]
+            m.d.sync += next_last_tile.eq(tiles_left == 2)
+            with m.If(next_last_tile):
+                m.d.sync += first_tile_next
         return m
 
     def _add_positions(self, m: Module) -> Signal:

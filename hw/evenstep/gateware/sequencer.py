@@ -225,10 +225,7 @@ class Sequencer(wiring.Component):
             m.d.comb += [walker.start.eq(self.layer_start), schedule.positions.eq(walker.positions)]
             if g.neighbours:
                 m.d.comb += self.last_column.eq(walker.last_column)
-        weight_word = schedule.tile_weight + current.weight
-        weight_address, addresses = operand_addresses(
-            m, g, current, weight_word, schedule.step, walker=walker, hold=hold
-        )
+        weight_address, addresses = operand_addresses(m, g, current, schedule, walker=walker, hold=hold)
 
         # These counters can be anywhere, so they are told by registers: of a run in its first cycle.
         begun, taken = Signal(), Signal()

@@ -91,7 +91,7 @@ def test_icebreaker(built: tuple[Path, Result]) -> None:
     }, "nothing of a build is left but its products"
     report = json.loads((folder / "icebreaker.report.json").read_text())
     assert report["seed"] == 1 and report["seeds"] == {"1": report["fmax_mhz"]}
-    assert report["fmax_mhz"] >= report["clock_mhz"] == 33
+    assert report["fmax_mhz"] >= report["clock_mhz"] == 36
     cells = report["cells"]
     assert cells["SPRAMs (256 Kbit)"] == {"used": 1, "available": 4} and cells["DSPs"]["used"] == 0
     assert 500 < cells["logic cells"]["used"] < cells["logic cells"]["available"] == 5280
@@ -100,7 +100,7 @@ def test_icebreaker(built: tuple[Path, Result]) -> None:
     assert (folder / "icebreaker.bin").read_bytes()[:7] == bytes.fromhex("ff0000ff7eaa99")
     assert (folder / "icebreaker.bin").stat().st_size == 104_090
     output = " ".join(result.output.split())
-    assert f"{report['fmax_mhz']} MHz with seed {report['seed']}; the clock is 33 MHz" in output
+    assert f"{report['fmax_mhz']} MHz with seed {report['seed']}; the clock is 36 MHz" in output
     assert f"Slowest path: {report['slowest_path']}" in output
     assert result.output.rstrip().endswith(str(folder / "icebreaker.bin"))
 
@@ -112,7 +112,7 @@ def test_manifest_is_that_of_the_engine(built: tuple[Path, Result]) -> None:
     assert manifest.geometry == board.geometry.replace(**CHANGES, result_depth=16)
     bitstream, part = read_build(board, folder)
     assert bitstream == folder / "icebreaker.bin"
-    assert part["clock_hz"] == 33_000_000 and part["baud"] == 1_000_000 and part["network"] is None
+    assert part["clock_hz"] == 36_000_000 and part["baud"] == 1_000_000 and part["network"] is None
 
 
 def test_same_bytes_twice(built: tuple[Path, Result], tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_clock_that_the_tools_do_not_know(tmp_path: Path) -> None:
     report = {"fmax": {"clk": {"achieved": 50.0, "constraint": 12.0}}, "critical_paths": [], "utilization": {}}
     (tmp_path / "report.json").write_text(json.dumps(report))
     with pytest.raises(
-        RuntimeError, match=r"^iCEBreaker must have a clock of 33 MHz, but nextpnr finds \[12\.0\] MHz$"
+        RuntimeError, match=r"^iCEBreaker must have a clock of 36 MHz, but nextpnr finds \[12\.0\] MHz$"
     ):
         read_routing(tmp_path / "report.json", find_board("icebreaker"), 1)
 
@@ -336,7 +336,7 @@ def test_fastest_seed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert build.report["seeds"] == {str(seed): value for seed, value in fmax.items()}
     assert build.bitstream.read_text().endswith("seed3\n")
     assert sorted(line.split()[:2] for line in log.read_text().splitlines()) == [["--seed", str(seed)] for seed in fmax]
-    with pytest.raises(RuntimeError, match=r"^iCEBreaker misses its clock: 26\.50 MHz of 33 MHz with seed 1; "):
+    with pytest.raises(RuntimeError, match=r"^iCEBreaker misses its clock: 26\.50 MHz of 36 MHz with seed 1; "):
         build_board(SMALL_BOARD, tmp_path / "out")
 
 

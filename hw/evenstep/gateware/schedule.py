@@ -100,6 +100,7 @@ class Schedule(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
+        # No reset reaches what a layer's start sets; what is out is a wire behind it.
         def held(name: str, shape=1) -> Signal:
             return Signal(shape, name=name, reset_less=True)
 

@@ -129,36 +129,43 @@ class Schedule(wiring.Component):
             self.tile_ends.eq(last_pass & self.pass_ends),
             self.read.eq(self.start | (self.running & self.advance & self.pass_ends)),
         ]
-        first_pass_next = [next_pass.eq(0), passes_left.eq(self.passes), next_last_pass.eq(one_pass)]
-        first_tile_next = [
-            next_tile_weight.eq(self.weight_base),
-            tiles_left.eq(self.tiles),
-            next_last_tile.eq(one_tile),
-        ]
 
-        next_tile = Signal()
-        m.d.comb += next_tile.eq(self.start | (self.running & self.advance & self.tile_ends))
+        # While there is no step, all stands as in front of a layer's first one. What ends with this step is known late,
+        # so it decides when registers change, and as little as possible of what they become.
+        begins = self.start | self.running
+        takes = ~self.running | self.advance
         with m.If(~self.running):
-            m.d.sync += [self.running.eq(self.start), *first_pass_next, *first_tile_next]
-        with m.Elif(self.advance):
-            m.d.sync += [step.eq(next_step), next_step.eq(next_step + 1), pass_begins.eq(0)]
-            m.d.sync += [ended.eq(next_step == self.following), step_weight.eq(step_weight + 1)]
-            with m.If(self.tile_ends & last_tile & last_position):
-                m.d.sync += self.running.eq(0)
-        with m.If(self.read):
-            m.d.sync += [step.eq(0), next_step.eq(1), pass_begins.eq(1), ended.eq(0)]
-            m.d.sync += step_weight.eq(Mux(next_tile, next_tile_weight, tile_weight))
-            m.d.sync += [first_pass.eq(last_pass | ~self.running), last_pass.eq(next_last_pass)]
-            m.d.sync += [next_pass.eq(next_pass + 1), passes_left.eq(passes_left - 1)]
-            m.d.sync += next_last_pass.eq(passes_left == 1)
-            with m.If(next_last_pass):
-                m.d.sync += first_pass_next
-        with m.If(next_tile):
-            m.d.sync += [tile_weight.eq(next_tile_weight), last_tile.eq(next_last_tile)]
-            m.d.sync += [next_tile_weight.eq(next_tile_weight + self.tile_stride), tiles_left.eq(tiles_left - 1)]
-            m.d.sync += next_last_tile.eq(tiles_left == 2)
-            with m.If(next_last_tile):
-                m.d.sync += first_tile_next
+            m.d.sync += self.running.eq(self.start)
+        with m.Elif(self.advance & self.tile_ends & last_tile & last_position):
+            m.d.sync += self.running.eq(0)
+        with m.If(takes):
+            goes_on = self.running & ~self.pass_ends
+            tile = Mux(self.running & ~self.tile_ends, tile_weight, next_tile_weight)
+            m.d.sync += [
+                step.eq(Mux(goes_on, next_step, 0)),
+                next_step.eq(Mux(goes_on, next_step + 1, 1)),
+                pass_begins.eq(~goes_on),
+                ended.eq(goes_on & (next_step == self.following)),
+                step_weight.eq(Mux(goes_on, step_weight + 1, tile)),
+            ]
+        with m.If(~self.running | (self.advance & self.pass_ends)):
+            follows = begins & ~next_last_pass
+            m.d.sync += [
+                first_pass.eq(~self.running | last_pass),
+                last_pass.eq(next_last_pass),
+                next_pass.eq(Mux(follows, next_pass + 1, 0)),
+                passes_left.eq(Mux(follows, passes_left - 1, self.passes)),
+                next_last_pass.eq(Mux(follows, passes_left == 1, one_pass)),
+            ]
+        with m.If(~self.running | (self.advance & self.tile_ends)):
+            follows = begins & ~next_last_tile
+            m.d.sync += [
+                tile_weight.eq(next_tile_weight),
+                last_tile.eq(next_last_tile),
+                next_tile_weight.eq(Mux(follows, next_tile_weight + self.tile_stride, self.weight_base)),
+                tiles_left.eq(Mux(follows, tiles_left - 1, self.tiles)),
+                next_last_tile.eq(Mux(follows, tiles_left == 2, one_tile)),
+            ]
         return m
 
     def _add_positions(self, m: Module) -> Signal:
@@ -166,8 +173,9 @@ class Schedule(wiring.Component):
         left, last = Signal(24, name="positions_left", reset_less=True), Signal(name="last_position", reset_less=True)
         one = Signal(name="one_position", reset_less=True)
         m.d.sync += one.eq(self.positions == 1)
-        with m.If(~self.running):
-            m.d.sync += [left.eq(self.positions), last.eq(one)]
-        with m.Elif(self.advance & self.tile_ends & self.last_tile):
-            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+        with m.If(~self.running | (self.advance & self.tile_ends & self.last_tile)):
+            m.d.sync += [
+                left.eq(Mux(self.running, left - 1, self.positions)),
+                last.eq(Mux(self.running, left == 2, one)),
+            ]
         return last

@@ -232,8 +232,11 @@ class Core(wiring.Component):
             array.i.payload.shift.eq(sequencer.step_shift),
             array.i.payload.count.eq(sequencer.step_count),
             array.i.payload.final.eq(sequencer.step_final),
-            sequencer.step_ready.eq(array.i.ready),
         ]
+        ready: Value = array.i.ready
+        if is_pipelined(g):
+            [ready] = add_copies(m, platform, "step_ready", array.ready_next, 1)
+        m.d.comb += sequencer.step_ready.eq(ready)
         busy: Value = sequencer.busy
         if g.port_bits:
             busy |= self._connect_loader(m, blocks, weights)

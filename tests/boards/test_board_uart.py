@@ -105,6 +105,13 @@ def test_line_that_recovers_in_the_middle_of_a_byte_waits_for_silence() -> None:
     assert receive(levels, 16) == b"x"
 
 
+@pytest.mark.parametrize("high", range(1, 8))
+def test_stop_bit_that_recovers_late_is_no_silence(high: int) -> None:
+    # What is sampled of the stop bit is low. Less than a bit of high is in front of the next byte, which is dropped.
+    levels = [(100, 1), (16 * 10 - high, 0), (high, 1), *wave(b"\0", 16)[1:-1], (400, 1), *wave(b"x", 16)]
+    assert receive(levels, 16) == b"x"
+
+
 def test_bytes_that_nobody_takes_are_dropped_whole() -> None:
     receiver = UARTReceiver(divisor=8)
     found = []

@@ -89,6 +89,7 @@ class UARTReceiver(wiring.Component):
                     with m.If(index == _DATA_BITS + 1):
                         m.next = "Idle"
                         with m.If(~bit):
+                            m.d.sync += [cycle.eq(0), ending.eq(0)]
                             m.next = "Wait"
                         with m.Elif(~self.o.valid | self.o.ready):
                             m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(shifted)]

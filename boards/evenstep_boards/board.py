@@ -17,6 +17,8 @@ __all__ = ["NETWORK_PLACES", "NO_COLLISIONS", "Board", "Programmer", "openfpgalo
 #: Command for Yosys, once it has read a design: nobody cares what a memory reads while the same word is written. So it
 #: is in an engine, where a layer reads other words than it writes and the host comes between runs. Amaranth's memories
 #: promise the old word, which block RAMs do not keep, and for which Yosys would put registers beside each.
+#: `evenstep.gateware.memory.ANY_COLLISION` says so where Yosys reads Verilog; what Amaranth's build hands it has that
+#: settled before attributes are looked at.
 NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
 
 #: Where a network is at power-up: nowhere, as the host loads it over the link; in the bitstream; or in the SPI flash
@@ -71,7 +73,7 @@ class Board:
     geometry : Geometry
         Of the engine.
     weight_memory : callable
-        Makes the memory of the weights; see `evenstep.gateware.engine.Core`.
+        Makes the memory of the weights; see `evenstep.gateware.core.Core`.
     network : str
         Where a network is at power-up, one of `NETWORK_PLACES`.
     bitstream : str

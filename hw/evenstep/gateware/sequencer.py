@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenstep.gateware.header import HeaderDecoder, layer_configuration, load_members
+from evenstep.gateware.memory import ANY_COLLISION
 from evenstep.gateware.operands import has_blanks, operand_addresses, pass_record
 from evenstep.gateware.schedule import Schedule
 from evenstep.gateware.stages import Stages
@@ -35,7 +36,8 @@ class Sequencer(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-        Uses the depths of the memories, `max_passes`, `zero_bits`, `combines`, `convolution` and `wide_depth`.
+        Uses the depths of the memories, `rows`, `max_passes`, `zero_bits`, `combines`, `convolution`, `neighbours`,
+        `wide_depth`, `port_bits` and `counter`.
 
     Members
     -------
@@ -148,7 +150,7 @@ class Sequencer(wiring.Component):
         pipelined = is_pipelined(g)
 
         m.submodules.passes = table = memory.Memory(
-            shape=pass_record(g, act_bits, weight_bits), depth=max(2, g.max_passes), init=[]
+            shape=pass_record(g, act_bits, weight_bits), depth=max(2, g.max_passes), init=[], attrs=ANY_COLLISION
         )
         table_read, table_write = table.read_port(), table.write_port()
 

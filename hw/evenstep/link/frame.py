@@ -7,6 +7,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
+from evenstep.gateware.memory import ANY_COLLISION
 from evenstep.link.protocol import ESCAPE, ESCAPE_FLIP, FLAG, MAX_FRAME
 
 __all__ = ["PACKET_BYTE", "FrameReceiver", "FrameSender"]
@@ -28,7 +29,7 @@ class FrameReceiver(wiring.Component):
     Members
     -------
     i : In(stream)
-        Bytes, one per cycle but for one behind each flag.
+        Bytes, one per cycle but for one behind each flag; none while a packet leaves.
     o : Out(stream)
         Content of good frames.
     length : Out(9)
@@ -54,7 +55,7 @@ class FrameReceiver(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.buffer = buffer = memory.Memory(shape=8, depth=MAX_FRAME, init=[])
+        m.submodules.buffer = buffer = memory.Memory(shape=8, depth=MAX_FRAME, init=[], attrs=ANY_COLLISION)
         write, read = buffer.write_port(), buffer.read_port()
         crc: Any = CRC32_ISO_HDLC(data_width=8).create()  # its ports have no types
         m.submodules.crc = crc

@@ -94,12 +94,27 @@ def test_base_address() -> None:
         ({"port_bits": 0}, {}, "Weights of the network need .* generate it with --weight-depth"),
         ({}, {"memory_base": 64}, "Memory base must be a multiple of 4096, not 64"),
         ({}, {"memory_base": -4096}, "Memory base must be an integer from 0"),
+        (
+            {},
+            {"memory_latency": 2**32},
+            r"Network must run for at most the 4294967295 cycles that engines count, not \d+: choose more rows",
+        ),
         ({}, {"memory_latency": 0}, "Latency must be a positive integer, not 0"),
     ],
 )
 def test_refusals(changes: dict, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         compile_network(network(), GEOMETRY.replace(**changes), **options)
+
+
+def test_weights_that_addresses_do_not_reach_are_refused() -> None:
+    rng = np.random.default_rng(1)
+    layer = Dense("layer1", rng.integers(0, 4, (60, 600)), Encoding("twos-complement", 2), 2)
+    geometry = Geometry(columns=1, lanes=4, port_bits=32, weight_depth=4096, act_depth=4096, result_depth=64)
+    size = len(compile_network(Network((layer,)), geometry, memory_base=2**32 - 65536).external)
+    message = rf"\AMemory base must leave {size} bytes for weights below 4294967296, not be 4294963200\Z"
+    with pytest.raises(ValueError, match=message):
+        compile_network(Network((layer,)), geometry, memory_base=2**32 - 4096)
 
 
 def test_program_file(tmp_path: Path) -> None:

@@ -146,6 +146,10 @@ def test_walker(name: str) -> None:
         ({"stride": (1, 17)}, "Window's stride must be an integer from 1 to 16, not 17"),
         ({"padding": (0, 256)}, "Window's padding must be an integer from 0 to 255, not 256"),
         ({"input_size": (4097, 1)}, "Height and width of a picture must be an integer from 1 to 4096, not 4097"),
+        (
+            {"output_size": (4096, 4096)},
+            "Positions of a window must be an integer from 1 to 16777215, not 16777216",
+        ),
         ({"tile_words": 4096}, "Words of a tile's step must be an integer from 0 to 4095, not 4096"),
         (
             {"input_size": (4096, 4096)},

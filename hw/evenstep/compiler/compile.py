@@ -43,6 +43,8 @@ __all__ = ["compile_network"]
 
 # Addresses of descriptors are modulo this.
 _ADDRESSES = 2**20
+# Engines count cycles in 32 bits, by which a host tells whether a run was disturbed.
+_MAX_CYCLES = 2**32 - 1
 
 
 def compile_network(
@@ -342,7 +344,7 @@ class _Compiler:
         self._parts.append(Part(operation.name, descriptor, list(words), macs, layout.pixel_words if layout else 0))
 
     def finish(self, *, memory_latency: int, memory_base: int) -> Program:
-        """The program; `ValueError` where a memory is too small for it."""
+        """The program; `ValueError` where a memory is too small for it, or it takes too long."""
         g = self._geometry
         weights = [word for part in self._parts for word in part.words]
         needs = {
@@ -388,4 +390,10 @@ class _Compiler:
             )
             layers.insert(0, CompiledLayer(one.name, descriptors, cycles, kept, joined))
             later += one.writes
-        return Program(self._network, g, tuple(layers), images, self._places[INPUT], needs, external, memory_base)
+        program = Program(self._network, g, tuple(layers), images, self._places[INPUT], needs, external, memory_base)
+        if program.cycles > _MAX_CYCLES:
+            raise ValueError(
+                f"Network must run for at most the {_MAX_CYCLES} cycles that engines count, not {program.cycles}: "
+                "choose more rows, columns or lanes"
+            )
+        return program

@@ -20,6 +20,8 @@ __all__ = ["MEMORY_LATENCY", "Descriptors", "Part", "keep_weights", "least_weigh
 #: Cycles from an address to its first data that are reckoned with, where nothing else is said.
 MEMORY_LATENCY = 32
 _ADDRESSES = 2**20
+# Bytes that addresses of external memory reach.
+_BYTES = 2**32
 
 Descriptors = tuple[LayerDescriptor | LoadDescriptor, ...]
 
@@ -74,11 +76,14 @@ def stream_weights(
     Cycles are exact for a memory as that of `evenstep.compiler.loads.load_cycles`, with that `latency`. What lies at
     byte `base` is `evenstep.compiler.loads.external_words` of all weights.
     """
-    check_int("Memory base", base, 0, 2**32 - 1)
+    check_int("Memory base", base, 0, _BYTES - 1)
     if base % PAGE_BYTES:
         raise ValueError(f"Memory base must be a multiple of {PAGE_BYTES}, not {base}")
     split = [list(_split(part, geometry)) for part in parts]
     loads = _Loads([one for pieces in split for one in pieces if one.words], geometry, latency, base)
+    end = base + loads.bytes
+    if end > _BYTES:
+        raise ValueError(f"Memory base must leave {loads.bytes} bytes for weights below {_BYTES}, not be {base}")
     scheduled = []
     for part, pieces in zip(parts, split, strict=True):
         descriptors: list[LayerDescriptor | LoadDescriptor] = []
@@ -104,6 +109,11 @@ class _Loads:
         self._beats = word_beats(word_bits=geometry.weight_word_bits, data_bits=geometry.port_bits)
         self._address = base // (geometry.port_bits // 8)
         self._time = self._idle = 0  # now, and when the loader will have nothing to do
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of external memory that all loads read."""
+        return sum(self._sizes) * self._beats * (self._geometry.port_bits // 8)
 
     def pass_time(self, cycles: int) -> None:
         """Let so many cycles pass."""

@@ -19,11 +19,13 @@ from amaranth.hdl import UnusedElaboratable
 
 from evenstep import __version__
 from evenstep.checks import check_int
+from evenstep.cli import ENDING
 from evenstep.compiler import Program, compile_network
 from evenstep.files import write_file
 from evenstep.generate import generate_block
 from evenstep.link.protocol import Region
 from evenstep.spec.network import Network
+from evenstep_boards import carries, multiplier_registers, netlist, output_registers, steps
 from evenstep_boards.board import Board
 from evenstep_boards.boot import RECORD_OFFSET, boot_record
 from evenstep_boards.report import Routing
@@ -112,17 +114,16 @@ def build_board(
         scratch = Path(name)
         for file, content in plan.items():
             write_file(scratch / file, content)
-        steps = Steps(board, processes, tools, [command[1:] for command in commands], scratch, report_stage, folder)
-        steps.synthesize()
-        best = steps.route(seeds)
-        bitstream = steps.pack(best)
-        report = _report(board, program, best, steps.fmax, tools, key)
-        products = _products(board, program is not None, record, report, bitstream, steps.netlist, scratch)
+        run = Steps(board, processes, tools, [command[1:] for command in commands], scratch, report_stage, folder)
+        run.synthesize()
+        best = run.route(seeds)
+        bitstream = run.pack(best)
+        report = _report(board, program, best, run.fmax, tools, key)
+        products = _products(board, program is not None, record, report, bitstream, run.netlist, scratch)
         with _interrupts_held():
             _move(products, folder)
-    built = _find_cached(board, folder, key)
-    assert built is not None, "What was built is what is found"
-    return Build(built.bitstream, built.manifest, built.report, cached=False)
+    *_, target, manifest = (folder / product.name for product in products)
+    return Build(target, manifest, report, cached=False)
 
 
 def read_build(board: Board, folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -148,7 +149,7 @@ def read_build(board: Board, folder: Path) -> tuple[Path, dict[str, Any]]:
                 raise ValueError(f"{kept['file']} is not the manifest's")
     except FileNotFoundError:
         raise ValueError(f"There is no bitstream of {board.title} in {folder}: {advice}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"Bitstream of {board.title} in {folder} is damaged ({error}): {advice}") from None
     return bitstream, part
 
@@ -176,6 +177,8 @@ def _plan(board: Board, images: Mapping[Region, Sequence[int]]) -> dict[str, Any
 def _key(board: Board, plan: dict[str, Any], seeds: int, tools: Sequence[BuildTool], record: bytes | None) -> str:
     """Names everything that a build depends on."""
     digest = hashlib.sha256()
+    for module in (carries, multiplier_registers, netlist, output_registers, steps):
+        digest.update(hashlib.sha256(Path(str(module.__file__)).read_bytes()).digest())
     parts = [__version__, board.name, board.geometry.hash.hex(), str(seeds), *(tool.version for tool in tools)]
     parts.append("" if record is None else record.hex())
     for file in sorted(plan):
@@ -194,7 +197,9 @@ def _find_cached(board: Board, folder: Path, key: str) -> Build | None:
         report = json.loads((folder / f"{board.name}.report.json").read_text("utf-8"))
         if part["key"] != key or report["key"] != key or part["verify"] is None:
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not all((folder / file).is_file() for file in _bench_files(board)):
         return None
     return Build(bitstream, folder / f"{board.name}.json", report, cached=True)
 
@@ -233,12 +238,12 @@ def _products(
     record: bytes | None,
     report: dict[str, Any],
     bitstream: Path,
-    netlist: Path,
+    synthesized: Path,
     scratch: Path,
 ) -> list[Path]:
-    """Files of a build, all of them made beside; the manifest, which vouches for others, last."""
+    """Files of a build, all of them made beside; the bitstream and the manifest, which vouches for others, last."""
     folder = scratch / "products"
-    generated = generate_block("engine", board.geometry, folder, name=board.name)
+    generate_block("engine", board.geometry, folder, name=board.name)
     kept: dict[str, dict[str, Any] | None] = dict.fromkeys(_KEPT)
     if record is not None:
         kept["record"] = {**_write_kept(folder / f"{board.name}.network.bin", record), "offset": RECORD_OFFSET}
@@ -247,7 +252,7 @@ def _products(
     if pins.exists():
         kept["verify"] = _write_kept(folder / f"{board.name}.pcf", pins.read_bytes())
     else:
-        packed = gzip.compress(netlist.read_bytes(), 6, mtime=0)
+        packed = gzip.compress(synthesized.read_bytes(), 6, mtime=0)
         kept["verify"] = _write_kept(folder / f"{board.name}.netlist.json.gz", packed)
     target, manifest = folder / f"{board.name}.{board.bitstream}", folder / f"{board.name}.json"
     content = bitstream.read_bytes()
@@ -266,9 +271,14 @@ def _products(
     write_file(target, content)
     write_file(manifest, json.dumps(values, indent=2) + "\n")
     write_file(folder / f"{board.name}.report.json", json.dumps(report, indent=2) + "\n")
-    names = [generated.verilog, f"test_{board.name}.py", f"{board.name}.report.json"]
+    names = [*_bench_files(board), f"{board.name}.report.json"]
     names += [file["file"] for file in kept.values() if file is not None]
     return [folder / name for name in [*names, target.name, manifest.name]]
+
+
+def _bench_files(board: Board) -> list[str]:
+    """Names of the engine's Verilog and of its bench."""
+    return [f"{board.name}.v", f"test_{board.name}.py"]
 
 
 @contextmanager
@@ -278,7 +288,7 @@ def _interrupts_held() -> Iterator[None]:
         yield
         return
     held: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, *ENDING)
     handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in numbers}
     try:
         yield

@@ -278,7 +278,7 @@ def _run(
         try:
             output = run_tool(tool, arguments, folder=scratch, log=log, doing=f"{verb} {name} on {device.name}")
         except RuntimeError:
-            if missing := _missing_room(log.read_text(), device):
+            if missing := _missing_room(log.read_text("utf-8", "replace"), device):
                 raise NoRoomError(
                     f"{name} does not fit {device.name}: with the {added:,} flip-flops around it, it takes {missing}"
                 ) from None

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from evenstep.files import write_file
@@ -114,20 +114,37 @@ class Steps:
         self.stage("synthesize", True)
 
     def route(self, seeds: int) -> Routing:
-        """The fastest of many placements; raises `RuntimeError` if it is not fast enough."""
+        """The fastest of many placements; raises `RuntimeError` if it is not fast enough.
+
+        A seed without any that is routed is left out, as long as others have one. All else that fails ends them all.
+        """
+        routed, unrouted = [], []
         with ThreadPoolExecutor(min(seeds, os.cpu_count() or 1)) as pool:
-            waiting = [pool.submit(self._route_seed, seed) for seed in range(1, seeds + 1)]
             try:
-                routed = [each.result() for each in waiting]
-            except BaseException:
+                for each in as_completed([pool.submit(self._route_seed, seed) for seed in range(1, seeds + 1)]):
+                    try:
+                        routed.append(each.result())
+                    except _RoutingError as error:
+                        if not error.has_no_way:
+                            raise
+                        unrouted.append(error)
+                if not routed:
+                    raise min(unrouted, key=lambda error: error.seed)
+            except BaseException as error:
                 self.processes.end()
-                raise
+                pool.shutdown(wait=False, cancel_futures=True)
+                if not isinstance(error, _RoutingError):
+                    raise
+                # The others were ended by this one, so that only its messages say anything.
+                write_file(self.log, error.messages)
+                refuse_size(error.messages, self.board)
+                raise self._refuse("route", error.messages) from None
         self.fmax = {each.seed: each.fmax for each in routed}
         best = max(routed, key=lambda each: (each.fmax, -each.seed))
         logs = [self.scratch / "synthesize.log", self._folder(best.seed) / "route.log"]
         write_file(self.log, "".join(log.read_text("utf-8", "replace") for log in logs))
         if not best.meets:
-            tried = "seed 1" if seeds == 1 else f"the best of {seeds} seeds"
+            tried = f"seed {best.seed}" if len(routed) == 1 else f"the best of {len(routed)} seeds"
             raise RuntimeError(
                 f"{self.board.title} misses its clock: {best.fmax:.2f} MHz of {best.wanted:g} MHz with {tried}; the "
                 f"slowest path is {best.path()}: try more --seeds or a smaller geometry (log: {self.log})"
@@ -146,23 +163,27 @@ class Steps:
         above = {path.name for path in self.scratch.iterdir()}
         given = [_from_above(each, above) for each in self.tools["route"][1] if each != "--quiet"]
         options = ["--seed", str(seed), "--report", "report.json", "--timing-allow-fail"]
+        failure: str | None = None
+        for number in range(_PLACEMENTS):
+            options[1] = str(seed + number * _NEXT_SEED)
+            failure = self._route_placement([*options, *given], folder)
+            if failure is None or not _has_no_way(failure):
+                break
+        if failure is not None and not _has_no_way(failure):
+            raise _RoutingError(seed, failure)
+        self.stage(stage, True)
+        if failure is not None:
+            raise _RoutingError(seed, failure)
+        return read_routing(folder / "report.json", self.board, seed)
+
+    def _route_placement(self, arguments: list[str], folder: Path) -> str | None:
+        """Run place and route, with the other router if the second one does not end; messages if that fails."""
         log = folder / "route.log"
-        failure = self._run("route", [*options, *given], folder, lambda: _is_stuck(log))
+        failure = self._run("route", arguments, folder, lambda: _is_stuck(log))
         # Looked at once more, as how far the tool came until it was stopped is by chance.
         if _is_stuck(log):
-            failure = self._run("route", [*options, *_with_router(given, "router1")], folder)
-        for number in range(1, _PLACEMENTS):
-            if failure is None or not any(message in failure for message in _NO_WAY):
-                break
-            options[1] = str(seed + number * _NEXT_SEED)
-            failure = self._run("route", [*options, *given], folder)
-        if failure is not None:
-            write_file(self.log, failure)
-            refuse_size(failure, self.board)
-            raise self._refuse("route", failure)
-        routing = read_routing(folder / "report.json", self.board, seed)
-        self.stage(stage, True)
-        return routing
+            failure = self._run("route", _with_router(arguments, "router1"), folder)
+        return failure
 
     def pack(self, best: Routing) -> Path:
         """Bitstream of a placement."""
@@ -173,6 +194,23 @@ class Steps:
             raise self._refuse("pack", failure)
         self.stage("pack", True)
         return folder / f"{DESIGN}.{self.board.bitstream}"
+
+
+class _RoutingError(Exception):
+    """A seed was not routed: the tool's messages."""
+
+    def __init__(self, seed: int, messages: str):
+        self.seed, self.messages = seed, messages
+        super().__init__(seed)
+
+    @property
+    def has_no_way(self) -> bool:
+        return _has_no_way(self.messages)
+
+
+def _has_no_way(messages: str) -> bool:
+    """Whether a wire found no way, so that another placement may serve."""
+    return any(message in messages for message in _NO_WAY)
 
 
 def _is_stuck(log: Path) -> bool:
@@ -186,7 +224,7 @@ def _with_router(arguments: Sequence[str], router: str) -> list[str]:
     if "--router" in kept:
         place = kept.index("--router")
         del kept[place : place + 2]
-    return ["--router", router, *kept]
+    return [*kept, "--router", router]
 
 
 def _from_above(argument: str, names: set[str]) -> str:

@@ -1,10 +1,13 @@
 """Yosys, nextpnr and their like: native where there are new enough ones, else those from PyPI."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -86,9 +89,10 @@ def find_tool(name: str) -> BuildTool:
     RuntimeError
         There is none; the message names the install command.
     """
-    native = shutil.which(name)
-    if native is not None and _is_new_enough(_ROUTERS.get(name, name)):
-        digest = hashlib.sha256(Path(native).read_bytes()).hexdigest()
+    native, told = shutil.which(name), _native_version(_ROUTERS.get(name, name))
+    if native is not None and told is not None:
+        # Both, as what is on the PATH may be a script that starts another program.
+        digest = hashlib.sha256(Path(native).read_bytes() + told.encode()).hexdigest()
         return BuildTool(name, (native,), f"{name} of SHA-256 {digest[:16]}")
     package, module, call = _WHEELS[name]
     wheel_folder(name)
@@ -111,13 +115,15 @@ def wheel_folder(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _is_new_enough(name: str) -> bool:
+def _native_version(name: str) -> str | None:
+    """What a program on the PATH says of its version; None: there is none, or it is too old."""
     path = shutil.which(name)
     if path is None:
-        return False
+        return None
     told = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", check=False)
-    found = re.search(r"(\d+)\.(\d+)", told.stdout + told.stderr)
-    return found is not None and (int(found[1]), int(found[2])) >= _OLDEST[name]
+    text = told.stdout + told.stderr
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return text if found is not None and (int(found[1]), int(found[2])) >= _OLDEST[name] else None
 
 
 class Processes:
@@ -144,7 +150,7 @@ class Processes:
         with self._lock:
             self._ended = True
             for process in self._running:
-                process.kill()
+                _kill(process)
 
     def run(
         self,
@@ -160,18 +166,21 @@ class Processes:
         It is ended, without success, as soon as `stop` says so, which is asked every second.
         """
         with output.open("wb") as messages:
-            with self._lock:
-                if self._ended:
-                    return False
-                process = subprocess.Popen(
-                    [*tool.command, *arguments],
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=messages,
-                    stderr=subprocess.STDOUT,
-                )
-                self._running.add(process)
+            process = None
             try:
+                with self._lock:
+                    if self._ended:
+                        return False
+                    process = subprocess.Popen(
+                        [*tool.command, *arguments],
+                        cwd=folder,
+                        stdin=subprocess.DEVNULL,
+                        stdout=messages,
+                        stderr=subprocess.STDOUT,
+                        # A group of its own, so that what a script starts ends with it.
+                        start_new_session=True,
+                    )
+                    self._running.add(process)
                 while not stop():
                     try:
                         return process.wait(1) == 0
@@ -179,10 +188,20 @@ class Processes:
                         continue
                 return False
             finally:
-                process.kill()
-                process.wait()
-                with self._lock:
-                    self._running.discard(process)
+                if process is not None:
+                    _kill(process)
+                    process.wait()
+                    with self._lock:
+                        self._running.discard(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process of `Processes`, and all that it has started."""
+    if not hasattr(os, "killpg"):  # Windows
+        process.kill()
+    elif process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def first_error(messages: str) -> str:

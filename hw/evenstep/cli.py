@@ -8,7 +8,10 @@ import click
 
 from evenstep import __version__
 
-__all__ = ["main"]
+__all__ = ["ENDING", "main"]
+
+#: Signals that ask a program to end: of a process that is ended, and of a terminal that is closed, where there is that.
+ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 _GROUP = "evenstep.commands"
 
@@ -47,8 +50,10 @@ def evenstep() -> None:
 
 def main() -> None:
     """Run the command line. Bad input ends in one line and status 1 (2 for wrong usage), without a traceback."""
-    # To be ended is to be interrupted: what is made beside is removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # To be ended is to be interrupted: what is made beside is removed, and tools are ended too.
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         status = evenstep.main(standalone_mode=False)
     except click.exceptions.Exit as exit_:

@@ -51,11 +51,21 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
+def runs(pid: int) -> bool:
+    """Whether a process does anything yet: one that nobody waits for stays as a zombie where nobody adopts it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @pytest.mark.parametrize(
-    ("stage", "how"), [("synthesize.log", signal.SIGTERM), ("seed1/route.log", signal.SIGINT)], ids=["term", "int"]
+    ("stage", "how"),
+    [("synthesize.log", signal.SIGTERM), ("synthesize.log", signal.SIGHUP), ("seed1/route.log", signal.SIGINT)],
+    ids=["term", "hup", "int"],
 )
 def test_interrupt(stage: str, how: signal.Signals, kept: Path) -> None:
-    """Ctrl-C and kill end the tools too, and leave the folder as it was."""
+    """Ctrl-C, kill and a closed terminal end the tools too, and leave the folder as it was."""
     before = files(kept)
     process = subprocess.Popen(
         [*COMMAND, *SMALL, "--output", str(kept)],
@@ -82,6 +92,27 @@ def test_interrupt(stage: str, how: signal.Signals, kept: Path) -> None:
 
 
 # Files may become this large: less than the design, and less than its netlist.
+def test_what_a_tool_starts_ends_with_it(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool on the PATH may be a script that starts another program."""
+    started = tmp_path / "started"
+    fake_tools(tmp_path / "tools", monkeypatch, fmax={}, script=f"sleep 300 & echo $! > {started}; wait")
+    process = subprocess.Popen([*COMMAND, *SMALL, "--output", str(kept)], stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 120
+        while not (started.exists() and started.read_text().endswith("\n")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 20
+    while runs(int(started.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("limit", [20_000, 600_000])
 def test_disk_that_fills(limit: int, kept: Path) -> None:
     """A file that cannot be written whole ends the build in one line."""

@@ -150,6 +150,13 @@ def damage(folder: Path, what: str) -> str:
         case "list":
             manifest.write_text("[]")
             return "list indices"
+        case "deep":
+            manifest.write_text("[" * 100_000)
+            return "recursion"
+        case "folder":
+            manifest.unlink()
+            manifest.mkdir()
+            return "Is a directory"
         case "part":
             manifest.write_text("{}")
             return "'board'"
@@ -161,7 +168,7 @@ def damage(folder: Path, what: str) -> str:
             return "can't decode byte 0xff"
 
 
-@pytest.mark.parametrize("what", ["bitstream", "manifest", "list", "part", "size", "text"])
+@pytest.mark.parametrize("what", ["bitstream", "manifest", "list", "deep", "folder", "part", "size", "text"])
 def test_damaged_build(what: str, tmp_path: Path) -> None:
     write_build(tmp_path, "ulx3s")
     said = damage(tmp_path, what)

@@ -5,12 +5,11 @@ from typing import Any
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 
+from evenstep.estimate.devices import SPRAM_DEPTH
 from evenstep.gateware.memory import HOST_BITS, WordMemory
 
-__all__ = ["SPRAM_DEPTH", "SpramMemory"]
+__all__ = ["SpramMemory"]
 
-#: Words of an SPRAM.
-SPRAM_DEPTH = 2**14
 _WIDTH = 16
 
 

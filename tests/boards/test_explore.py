@@ -142,7 +142,7 @@ def test_left_out(here: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(explorer, "estimate_area", estimate)
     sweep = replace(SMALL, rows=(1, 64), columns=(1, 64), lanes=(1, 64), act_bits=(1,), counter=("portable", "ice40"))
-    place = replace(PLACES["ice40up5k"], device=Device(5280, 48), sprams=0)
+    place = replace(PLACES["ice40up5k"], device=Device(5280, 12, 16, 256))
     with Store(tmp_path / "results.jsonl") as store:
         found = explore(small_plan(sweep=sweep, place=place), store)
     assert len(found.points) + sum(left.count for left in found.left_out.values()) == 2 * 2**4

@@ -10,11 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from evenstep.compiler import compile_network
+from evenstep.estimate.devices import DEVICES
 from evenstep.estimate.fit import fit_area, fit_rate, sized_geometry
 from evenstep.estimate.fit_command import fit
+from evenstep.estimate.room import memory_room
 from evenstep.estimate.styles import pick_style
 from evenstep.generate.command import generate
-from evenstep.qonnx import write_network
+from evenstep.qonnx import read_network, write_network
 from evenstep.spec import Dense, Encoding, Geometry, Network, Thresholds
 from evenstep_golden.sample import network_path, sample_network
 from evenstep_sim.networks import random_network
@@ -39,8 +41,8 @@ def test_rows_that_are_neighbours_take_one_frame() -> None:
 
 def test_area_is_kept_by_the_fastest() -> None:
     network = sample_network()
-    small = fit_area(network, Geometry(), luts=6000, memory_bits=2**20, clock_hz=CLOCK)
-    large = fit_area(network, Geometry(), luts=20_000, memory_bits=2**20, clock_hz=CLOCK)
+    small = fit_area(network, Geometry(), luts=6000, memory=2**20, clock_hz=CLOCK)
+    large = fit_area(network, Geometry(), luts=20_000, memory=2**20, clock_hz=CLOCK)
     assert small.luts <= 6000 and large.luts <= 20_000
     assert small.memory_bits <= 2**20
     assert large.frames(CLOCK) > small.frames(CLOCK)
@@ -74,13 +76,27 @@ def test_style_of_fewest_luts_is_picked(tmp_path: Path) -> None:
     uneven = Thresholds(np.sort(np.random.default_rng(5).integers(-50, 50, (48, 15)), axis=1))
     first, *rest = even.layers
     other = Network((replace(first, thresholds=uneven), *rest), name="uneven")
-    assert fits(other, "auto", "--device", "ecp5-45f") == "search"
+    # In each of 16 rows, a search takes block RAMs of its own: too many for a device of as many LUTs.
+    assert fits(other, "auto", "--luts", "39000") == "search"
+    assert fits(other, "auto", "--device", "ecp5-45f") == "bank"
 
     assert pick_style(base, even).threshold_style == "requantize"
     assert pick_style(base.replace(counter="ice40"), even).threshold_style == "search"
     assert pick_style(base.replace(columns=1, lanes=8), even).threshold_style == "serial"
     assert pick_style(base, other).threshold_style == "search"
     assert [pick_style(base.replace(rows=8, output_bits=bits)).threshold_style for bits in (1, 4)] == ["bank", "search"]
+
+
+@pytest.mark.parametrize("name", ["ecp5-25f", "gatemate-a1", "ice40hx8k"])
+def test_engine_for_a_device_has_room_for_whole_block_rams(name: str) -> None:
+    """Bits alone would say less: words are as wide as block RAMs, and memories of rows each take some."""
+    network, device = read_network(network_path()), DEVICES[name]
+    try:
+        found = fit_area(network, Geometry(), luts=device.luts * 9 // 10, memory=device, clock_hz=CLOCK)
+    except ValueError as error:
+        assert name == "ice40hx8k" and re.search(r" and 32 block RAMs, which there is none of: ", str(error))
+    else:
+        assert memory_room(found.geometry, device).blocks <= device.blocks
 
 
 @pytest.mark.parametrize("seed", range(12))

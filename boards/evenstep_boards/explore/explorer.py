@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from evenstep.checks import check_choice
 from evenstep.estimate import estimate_area
+from evenstep.estimate.room import Room, memory_room
 from evenstep.spec import COUNTERS, Geometry, Network
 from evenstep_boards.explore.front import pareto_front
 from evenstep_boards.explore.jobs import (
@@ -21,8 +22,8 @@ from evenstep_boards.explore.jobs import (
     Synthesized,
     job_key,
 )
+from evenstep_boards.explore.places import Place
 from evenstep_boards.explore.result import METHODS, Exploration, Point
-from evenstep_boards.explore.room import Place, Room, memory_room
 from evenstep_boards.explore.sweep import Sweep
 from evenstep_boards.images import ImageSet
 from evenstep_boards.measure import Store, run_jobs, unfinished
@@ -184,7 +185,7 @@ class _Explorer:
                 cycles=record["cycles"],
                 useful=record["useful"],
                 luts=luts,
-                room=memory_room(geometry, self._plan.place),
+                room=memory_room(geometry, self._plan.place.device),
                 clock=self._plan.clock or 1.0,
                 fmax=None,
                 accuracy=accuracies.get(job.network),
@@ -253,7 +254,7 @@ class _Explorer:
         return replace(point, method="routed", luts=luts, room=room, clock=clock, fmax=fmax)
 
     def _room(self, point: Point, record: dict[str, Any]) -> Room:
-        fewer = (point.room.blocks - record["block_rams"]) * self._plan.place.kbits
+        fewer = (point.room.blocks - record["block_rams"]) * self._plan.place.device.block_kbits
         return replace(point.room, blocks=record["block_rams"], kbits=point.room.kbits - fewer)
 
     def _is_refused(self, geometry: Geometry, record: dict[str, Any], reason: str) -> bool:
@@ -282,8 +283,8 @@ class _Explorer:
         place, shape = self._plan.place, _shape(point.geometry)
         if self._is_too_large(point.luts):
             self._found.leave_out("too many LUTs", f"{shape}: {point.luts:,} of {self._most_luts:,}")
-        elif point.room.blocks > place.blocks:
-            self._found.leave_out("too many block RAMs", f"{shape}: {point.room.blocks:,} of {place.blocks:,}")
+        elif point.room.blocks > place.device.blocks:
+            self._found.leave_out("too many block RAMs", f"{shape}: {point.room.blocks:,} of {place.device.blocks:,}")
         else:
             return True
         return False

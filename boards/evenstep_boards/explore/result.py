@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from evenstep.estimate.room import Room
 from evenstep.spec import Geometry
-from evenstep_boards.explore.room import Room
 
 __all__ = ["METHODS", "Exploration", "LeftOut", "Point"]
 

@@ -9,6 +9,8 @@ from evenstep.checks import check_int
 from evenstep.compiler import Program, compile_network
 from evenstep.compiler.operations import engine_operations
 from evenstep.estimate.area import estimate_area
+from evenstep.estimate.devices import Device
+from evenstep.estimate.room import memory_room
 from evenstep.spec import THRESHOLD_STYLES, Dense, Geometry, Network
 
 __all__ = ["Fit", "fit_area", "fit_rate", "sized_geometry", "usable_styles"]
@@ -57,9 +59,19 @@ class Fit:
         """Bits of all memories."""
         return sum(self.geometry.memory_bits.values())
 
+    def lies_in(self, memory: int | Device) -> bool:
+        """Whether its memories fit into so many bits, or into the block RAMs of a device."""
+        if isinstance(memory, Device):
+            return memory_room(self.geometry, memory).blocks <= memory.blocks
+        return self.memory_bits <= memory
+
     def frames(self, clock_hz: int) -> float:
         """Frames a second: R in a run."""
         return self.geometry.batch * clock_hz / self.program.cycles
+
+
+def _room_of(memory: int | Device) -> str:
+    return f"{memory.blocks} block RAMs" if isinstance(memory, Device) else f"{memory} bits of memory"
 
 
 def sized_geometry(network: Network, base: Geometry) -> Fit:
@@ -145,11 +157,12 @@ def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int, st
 
 
 def fit_area(
-    network: Network, base: Geometry, *, luts: int, memory_bits: int, clock_hz: int, styles: Sequence[str] = ()
+    network: Network, base: Geometry, *, luts: int, memory: int | Device, clock_hz: int, styles: Sequence[str] = ()
 ) -> Fit:
-    """The engine that makes most frames a second of those with at most so many LUTs and bits of memory.
+    """The engine that makes most frames a second of those with at most so many LUTs, and memories that fit.
 
-    Parameters as those of `fit_rate`. Of equally fast ones the smallest is taken.
+    Parameters as those of `fit_rate`. Of equally fast ones the smallest is taken. Memories fit into so many bits, or
+    into the whole block RAMs of a device.
 
     Raises
     ------
@@ -157,7 +170,8 @@ def fit_area(
         None is as small.
     """
     check_int("LUTs", luts, 1)
-    check_int("Memory bits", memory_bits, 1)
+    if isinstance(memory, int):
+        check_int("Memory bits", memory, 1)
     best: Fit | None = None
     # The largest first: what has fewer lanes than the best keeps busy cannot be better.
     for array in reversed(_candidates(network, base, styles)):
@@ -167,11 +181,11 @@ def fit_area(
         if best is not None and most <= best.frames(clock_hz):
             continue
         fit = sized_geometry(network, array)
-        if fit.memory_bits <= memory_bits and (best is None or fit.frames(clock_hz) >= best.frames(clock_hz)):
+        if fit.lies_in(memory) and (best is None or fit.frames(clock_hz) >= best.frames(clock_hz)):
             best = fit
     if best is None:
         raise ValueError(
-            f"{network.name} must find an engine of at most {luts} LUTs and {memory_bits} bits of memory, which there "
-            "is none of: allow more, or quantize it to fewer bits"
+            f"{network.name} must find an engine of at most {luts} LUTs and {_room_of(memory)}, which there is none "
+            "of: allow more, or quantize it to fewer bits"
         )
     return best

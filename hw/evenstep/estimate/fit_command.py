@@ -37,14 +37,14 @@ def fit(
     The other options of `evenstep generate` are taken as they are given; with --threshold-style auto, styles are tried
     like sizes, those that can run the network. Cycles are exact, LUTs are estimated; the
     command that generates the engine is printed. The default memory is that of an ECP5-85F's block RAMs. Of a device,
-    nine LUTs of ten are taken, as routing needs some air.
+    nine LUTs of ten are taken, as routing needs some air, and whole block RAMs.
     """
     if sum(given is not None for given in (frames, luts, device)) != 1:
         raise click.UsageError(
             "One of --frames, --luts and --device must be given: what to be fast enough for, or to fit into"
         )
     if device is not None:
-        luts, memory = DEVICES[device].luts * 9 // 10, DEVICES[device].memory_kbits
+        luts = DEVICES[device].luts * 9 // 10
     read = read_network(network)
     clock_hz = round(clock * 1e6)
     console = Console()
@@ -55,8 +55,8 @@ def fit(
             found = fit_rate(read, geometry, frames=frames, clock_hz=clock_hz, styles=styles)
         else:
             assert luts is not None
-            memory_bits = memory * 1024
-            found = fit_area(read, geometry, luts=luts, memory_bits=memory_bits, clock_hz=clock_hz, styles=styles)
+            room = memory * 1024 if device is None else DEVICES[device]
+            found = fit_area(read, geometry, luts=luts, memory=room, clock_hz=clock_hz, styles=styles)
     g = found.geometry
     console.print(
         f"{g.rows} x {g.columns} x {g.lanes} lanes: {found.program.cycles:,} cycles for {g.batch} frames, "

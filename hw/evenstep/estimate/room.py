@@ -3,70 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from evenstep.estimate.devices import DEVICES, Device
+from evenstep.estimate.devices import SPRAM_DEPTH, SPRAM_KBITS, SPRAM_WIDTH, Device
 from evenstep.gateware.memory import HOST_BITS
 from evenstep.link.frame import MAX_FRAME
 from evenstep.spec import Geometry
 from evenstep.spec.join import KNEE_WORDS
 from evenstep.spec.requantize import requantize_widths
-from evenstep_boards.spram import SPRAM_DEPTH
 
-__all__ = ["PLACES", "Place", "Room", "memory_room"]
+__all__ = ["Room", "memory_room"]
 
-_SPRAM_KBITS = 256
-_SPRAM_WIDTH = 16
 #: A word of each step of a pass: addresses, a count and flags, which make it about as wide.
 _PASS_BITS = 36
-
-
-@dataclass(frozen=True)
-class Place:
-    """What tools know of a device that engines can be explored for.
-
-    Parameters
-    ----------
-    device : Device
-        What it holds.
-    shapes : sequence of (int, int)
-        Widths and depths that one of its block RAMs can have, with a port to read and one to write.
-    kbits : int
-        Of a block RAM.
-    sprams : int
-        Single-port RAMs of 16 bits, `SPRAM_DEPTH` words each, which can hold the weights.
-    family, target : str
-        What synthesis, and place and route, call its family and it; empty where they are for other devices.
-    """
-
-    device: Device
-    shapes: Sequence[tuple[int, int]]
-    kbits: int
-    sprams: int = 0
-    family: str = ""
-    target: str = ""
-
-    @property
-    def blocks(self) -> int:
-        """Its block RAMs."""
-        return (self.device.memory_kbits - self.sprams * _SPRAM_KBITS) // self.kbits
-
-
-def _place(name: str, width: int, kbits: int, **others: str | int) -> Place:
-    """A device whose block RAMs have the widest shape of 512 words, or 256 where they have 4 Kbit."""
-    words = 256 if kbits == 4 else 512
-    shapes = [(max(1, width >> halvings), words << halvings) for halvings in range(width.bit_length())]
-    return Place(DEVICES[name], tuple(shapes), kbits, **others)  # pyright: ignore[reportArgumentType]
-
-
-#: By the names of `evenstep.estimate.devices.DEVICES`.
-PLACES = {
-    "ice40hx8k": _place("ice40hx8k", 16, 4, family="ice40", target="hx8k"),
-    "ice40up5k": _place("ice40up5k", 16, 4, sprams=4, family="ice40", target="up5k"),
-    "ecp5-25f": _place("ecp5-25f", 36, 18, family="ecp5", target="lfe5u-25f"),
-    "ecp5-45f": _place("ecp5-45f", 36, 18, family="ecp5", target="lfe5u-45f"),
-    "ecp5-85f": _place("ecp5-85f", 36, 18, family="ecp5", target="lfe5u-85f"),
-    "gw1nr-9": _place("gw1nr-9", 36, 18),
-    "gatemate-a1": _place("gatemate-a1", 40, 20),
-}
 
 
 @dataclass(frozen=True)
@@ -88,21 +35,21 @@ class Room:
     kbits: int
 
 
-def memory_room(geometry: Geometry, place: Place) -> Room:
+def memory_room(geometry: Geometry, device: Device) -> Room:
     """Block RAMs of an engine, each memory in the shape that takes fewest.
 
     Synthesis chooses other shapes at times, and makes LUTs of small memories: it comes to a few more or fewer.
     Weights lie in single-port RAMs where the device has any and they fit.
     """
-    sprams = -(-geometry.weight_word_bits // _SPRAM_WIDTH)
-    if sprams > place.sprams or geometry.weight_depth > SPRAM_DEPTH:
+    sprams = -(-geometry.weight_word_bits // SPRAM_WIDTH)
+    if sprams > device.sprams or geometry.weight_depth > SPRAM_DEPTH:
         sprams = 0
     blocks = sum(
-        copies * _blocks(width, depth, place.shapes)
+        copies * _blocks(width, depth, device.shapes)
         for name, width, depth, copies in _memories(geometry)
         if not (sprams and name == "weights")
     )
-    return Room(blocks, sprams, blocks * place.kbits + sprams * _SPRAM_KBITS)
+    return Room(blocks, sprams, blocks * device.block_kbits + sprams * SPRAM_KBITS)
 
 
 def _blocks(width: int, depth: int, shapes: Sequence[tuple[int, int]]) -> int:

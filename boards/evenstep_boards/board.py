@@ -118,10 +118,9 @@ class Board:
         check_int("Clock", self.clock_hz, 1)
         check_int("Baud rate", self.baud, 1)
         check_choice("Place of the network", self.network, NETWORK_PLACES)
-        made = self.clock_hz / self.divisor
-        if self.divisor < MIN_DIVISOR or 100 * abs(made - self.baud) > self.baud:
+        if self.divisor < MIN_DIVISOR or 100 * abs(self.clock_hz / self.divisor - self.baud) > self.baud:
             raise ValueError(
-                f"Baud rate must be at most a {MIN_DIVISOR}th of the clock, and within 1 percent of a whole part of "
+                f"Baud rate must be at most 1 / {MIN_DIVISOR} of the clock, and within 1 percent of a whole part of "
                 f"it, not {self.baud} with {self.clock_hz} Hz"
             )
 

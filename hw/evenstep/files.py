@@ -1,10 +1,11 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and none takes the place of what it is made from."""
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["write_file"]
+__all__ = ["check_outputs", "write_file"]
 
 
 def write_file(path: str | Path, content: bytes | str) -> None:
@@ -26,3 +27,17 @@ def write_file(path: str | Path, content: bytes | str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path]) -> None:
+    """Raise `ValueError` where a file that is to be written is one that is read, or another one that is written.
+
+    Both are named by what they are, such as ``"Program file"``; None is a file that is not wanted.
+    """
+    taken = {path.resolve(): name for name, path in inputs.items()}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise ValueError(f"{name} must be another file than the {taken[path.resolve()]}, not {path}")
+        taken[path.resolve()] = name[0].lower() + name[1:] if not name[1:2].isupper() else name

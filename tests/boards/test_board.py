@@ -100,7 +100,7 @@ def test_no_board_has_memory_that_weights_could_stream_from() -> None:
 
 
 def test_baud_rate_must_be_what_the_clock_makes() -> None:
-    with pytest.raises(ValueError, match=r"^Baud rate must be at most a 8th of the clock, and within 1 percent"):
+    with pytest.raises(ValueError, match=r"^Baud rate must be at most 1 / 8 of the clock, and within 1 percent"):
         replace(BOARDS["icebreaker"], baud=5_000_000)
     with pytest.raises(ValueError, match=r"not 1610000 with 36000000 Hz$"):
         replace(BOARDS["icebreaker"], baud=1_610_000)

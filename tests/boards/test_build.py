@@ -227,6 +227,10 @@ def test_network_that_does_not_fit(tmp_path: Path) -> None:
         (["icebreaker", "--with", "rows"], f"{CHANGE}'rows'"),
         (["icebreaker", "--with", "rows=0"], r"Rows must be an integer from 1 to 64, not 0"),
         (["icebreaker", "--with", "rows=many"], r"Rows must be an integer from 1 to 64, not 'many'"),
+        (
+            ["icebreaker", "--clock", "0.5"],
+            r"Baud rate must be at most .*, not 1000000 with 500000 Hz",
+        ),
         (["icebreaker", "none.onnx"], r".*none\.onnx.*"),
     ],
 )

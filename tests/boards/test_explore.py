@@ -426,6 +426,10 @@ def test_refusals(files: Path) -> None:
         (["--synthesize", "--route"], "not both"),
         (["--scheduler", "tcp://127.0.0.1:1"], "a cluster has its own workers"),
         (["--device", "gw1nr-9", "--route"], "--synthesize and --route need one of the devices"),
+        (["--clock", "nan"], "'nan' is no number of MHz"),
+        (["--clock", "inf"], "inf is not in the range 0.001<=x<=10000"),
+        (["--picture", str(files / "results.jsonl")], "Picture must be another file than the file of results, not "),
+        (["--csv", "same", "--json", "./same"], "CSV file must be another file than the JSON file, not same"),
         (["--rows", "64", "--columns", "256"], "None of the engines fits ice40up5k"),
     ):
         result = run(files, *options)

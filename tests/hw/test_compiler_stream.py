@@ -91,6 +91,7 @@ def test_base_address() -> None:
     ("changes", "options", "message"),
     [
         ({"weight_depth": 70}, {}, "conv has 36 weight words that must be there at once.*--weight-depth 72$"),
+        ({"port_bits": 0}, {"memory_base": -1}, "Memory base must be an integer from 0"),
         ({"port_bits": 0}, {}, "Weights of the network need .* generate it with --weight-depth"),
         ({}, {"memory_base": 64}, "Memory base must be a multiple of 4096, not 64"),
         ({}, {"memory_base": -4096}, "Memory base must be an integer from 0"),
@@ -99,7 +100,7 @@ def test_base_address() -> None:
             {"memory_latency": 2**32},
             r"Network must run for at most the 4294967295 cycles that engines count, not \d+: choose more rows",
         ),
-        ({}, {"memory_latency": 0}, "Latency must be a positive integer, not 0"),
+        ({}, {"memory_latency": 0}, "Memory latency must be a positive integer, not 0"),
     ],
 )
 def test_refusals(changes: dict, options: dict, message: str) -> None:

@@ -143,7 +143,9 @@ def test_command_prints_what_generates_the_engine(tmp_path: Path) -> None:
         (["--frames", "0"], "Frames a second must be a positive integer, not 0"),
         (["--frames", "99999999"], "Frames a second must be at most what 16 x 32 x 64 lanes make of"),
         (["--luts", "100"], "must find an engine of at most 100 LUTs"),
-        (["--frames", "1", "--clock", "0"], "Clock must be a positive integer, not 0"),
+        (["--frames", "1", "--clock", "0"], "0.0 is not in the range 0.001<=x<=10000"),
+        (["--frames", "1", "--clock", "nan"], "'nan' is no number of MHz"),
+        (["--luts", "9000", "--memory", "-1"], "-1 is not in the range x>=1"),
         (
             ["--frames", "1", "--counter", "ecp5", "--breakpoints", "1"],
             "Area with breakpoints can be estimated for the counter 'portable' alone, not 'ecp5'",

@@ -207,9 +207,13 @@ def test_what_is_not_installed_is_named(network: Network, files: Path, monkeypat
             raise ModuleNotFoundError("No module", name="somewhere")
 
     monkeypatch.setattr(sides, "entry_points", lambda **_: [Missing()])
-    result = _compare(files, "--no-engine")
+    result = _compare(files, "--no-engine", "--with", str(files / "net.onnx"))
     assert result.exit_code == 0
     assert "qonnx needs somewhere, which is not installed: run pip install qonnx" in " ".join(result.output.split())
+    result = _compare(files, "--no-engine")
+    assert result.exit_code == 1 and result.output.endswith(
+        "Error: Nothing is left to compare the reference with: give one of the options for it\n"
+    )
     result = _compare(files, "--no-engine", "--checkpoint", str(checkpoint_path()))
     assert (result.exit_code, result.output) == (
         1,

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from evenstep.options import MEGAHERTZ
 from evenstep.qonnx import read_network
 from evenstep_boards.board import Board
 from evenstep_boards.build import build_board
@@ -34,8 +35,7 @@ DEFAULT_FOLDER = Path("evenstep-build")
 )
 @click.option(
     "--clock",
-    type=click.FloatRange(0, min_open=True),
-    metavar="MHZ",
+    type=MEGAHERTZ,
     help="Clock of the engine, which the board's PLL must make.  [default: the board's own]",
 )
 @click.option(

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evenstep.estimate.devices import DEVICES
-from evenstep.files import write_file
+from evenstep.files import check_outputs, write_file
+from evenstep.options import MEGAHERTZ
 from evenstep.qonnx import read_network
 from evenstep.spec import COUNTERS, PIECEWISE_STYLES, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Network
 from evenstep_boards.explore import METHODS, PLACES, Exploration, Plan, Sweep
@@ -80,9 +81,7 @@ def _sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...")
 @click.option("--device", type=click.Choice(list(DEVICES)), required=True, help="FPGA that engines must fit.")
 @_sweep_options
-@click.option(
-    "--clock", type=click.FloatRange(0, min_open=True), help="Of all engines, in MHz.  [default: 25, or as routed]"
-)
+@click.option("--clock", type=MEGAHERTZ, help="Of all engines, in MHz.  [default: 25, or as routed]")
 @click.option("--synthesize", is_flag=True, help="Synthesize the engines on the front of the estimates.")
 @click.option("--route", is_flag=True, help="Place and route them, and take their own clocks.")
 @click.option(
@@ -144,6 +143,8 @@ def explore(
     # Before anything is computed, not hours later.
     draw = _find_picture() if picture is not None else None
     loaded = _load_networks(networks)
+    outputs = {"Picture": picture, "JSON file": json_file, "CSV file": csv_file}
+    check_outputs({"File of results": results, **outputs}, {f"network {name}": Path(name) for name in networks})
     plan = Plan(
         networks=loaded,
         sweep=_sweep(swept),

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from evenstep.generate import Manifest
 from evenstep.host import Engine
+from evenstep.options import MEGAHERTZ
 from evenstep.qonnx import read_network
 from evenstep_boards.catalog import BOARDS
 from evenstep_boards.commands.build import DEFAULT_FOLDER
@@ -31,7 +32,7 @@ _LISTED = 20
     help="JSON file of the engine, from evenstep build, serve or generate.  [default: that of the board, as built]",
 )
 @click.option("--images", "count", type=click.IntRange(1), help="Images to run, from the first.  [default: all]")
-@click.option("--clock", type=click.FloatRange(0, min_open=True), help="MHz of the engine.  [default: the manifest's]")
+@click.option("--clock", type=MEGAHERTZ, help="MHz of the engine.  [default: the manifest's]")
 @click.option("--baud", type=click.IntRange(1), help="Of a serial port.  [default: the manifest's, or the board's]")
 def run(
     target: str,

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from evenstep.files import check_outputs
 from evenstep.qonnx import write_network
 from evenstep_golden.frontend import Imported, check_import, import_model, import_network, is_own_file
 
@@ -52,6 +53,7 @@ def import_command(model: Path, output: Path, name: str | None, inputs: Path | N
     MODEL is QONNX as Brevitas or QKeras export it or as FINN streamlines it, ONNX with QuantizeLinear and
     DequantizeLinear nodes, or a network file. What cannot be lowered to integers is refused with the name of its node.
     """
+    check_outputs({"Network file": output}, {"model": model})
     if is_own_file(model):
         if inputs is not None:
             raise click.UsageError("--check is for models from elsewhere: evenstep evaluate checks network files")

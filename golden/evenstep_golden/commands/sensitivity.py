@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from evenstep.files import write_file
+from evenstep.files import check_outputs, write_file
 from evenstep_golden.checkpoint import load_checkpoint
 from evenstep_golden.commands.data_options import DataChoice, data_options
 from evenstep_golden.data import spread_indices
@@ -66,6 +66,7 @@ def sensitivity(
     """
     if (average_bits is None) != (output is None):
         raise click.UsageError("--average-bits and --output must be given together")
+    check_outputs({"Precision file": output}, {"checkpoint": checkpoint})
     methods = _methods(weights, activations)
     loaded = load_checkpoint(checkpoint)
     if loaded.precision is not None:

@@ -7,6 +7,7 @@ import click
 from evenstep.compiler.compile import compile_network
 from evenstep.compiler.file import write_program
 from evenstep.compiler.stream import MEMORY_LATENCY
+from evenstep.files import check_outputs
 from evenstep.generate import Manifest
 from evenstep.qonnx import read_network
 
@@ -20,7 +21,10 @@ __all__ = ["compile_command"]
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Program file.  [default: NETWORK.program.json]"
 )
 @click.option(
-    "--memory-base", default=0, show_default=True, help="Byte address of weights in external memory, if they stream."
+    "--memory-base",
+    default=0,
+    show_default=True,
+    help="Byte address of weights in external memory, if they stream: a multiple of 4096.",
 )
 @click.option(
     "--memory-latency",
@@ -36,11 +40,13 @@ def compile_command(network: Path, manifest: Path, output: Path | None, memory_b
     whose weight memory is too small for the network, a file beside it, ending in .bin, is what external memory must
     hold.
     """
-    described = Manifest.read(manifest)
-    program = compile_network(
-        read_network(network), described.geometry, memory_base=memory_base, memory_latency=memory_latency
-    )
+    geometry = Manifest.read(manifest).engine_geometry(("engine", "axi-engine"))
     output = output or network.with_suffix(".program.json")
+    inputs = {"network": network, "manifest": manifest}
+    check_outputs({"Program file": output}, inputs)
+    program = compile_network(read_network(network), geometry, memory_base=memory_base, memory_latency=memory_latency)
+    if program.external:
+        check_outputs({"Program file": output, "File of weights": output.with_suffix(".bin")}, inputs)
     write_program(program, output)
     words = sum(len(memory) for memory in program.images.values())
     exactly = f"with a memory of {memory_latency} cycles" if program.external else "exactly"

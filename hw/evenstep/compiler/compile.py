@@ -18,7 +18,14 @@ from evenstep.compiler.operations import Operation, Scan, engine_operations
 from evenstep.compiler.padding import Padding
 from evenstep.compiler.places import code_layouts, count_outputs, place_codes, place_wide
 from evenstep.compiler.program import CompiledLayer, Placement, Program, Result, WidePlacement
-from evenstep.compiler.stream import MEMORY_LATENCY, Part, keep_weights, least_weight_depth, stream_weights
+from evenstep.compiler.stream import (
+    MEMORY_LATENCY,
+    Part,
+    check_external,
+    keep_weights,
+    least_weight_depth,
+    stream_weights,
+)
 from evenstep.compiler.thresholds import threshold_words
 from evenstep.compiler.weights import added_sums, lane_weights
 from evenstep.gateware.timing import threshold_interval
@@ -69,6 +76,7 @@ def compile_network(
         The network does not fit; the message names the layer, what is too small, by how much, and the parameter that
         would mend it.
     """
+    check_external(latency=memory_latency, base=memory_base)
     operations, types, shared = engine_operations(network, geometry)
     if geometry.neighbours:
         operations, types = share_lines(operations, types, shared, geometry)

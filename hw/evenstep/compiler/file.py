@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evenstep.compiler.program import Placement, Program, WidePlacement
-from evenstep.files import write_file
+from evenstep.files import check_outputs, write_file
 from evenstep.link.protocol import Region
 
 __all__ = ["describe_program", "write_program"]
@@ -90,8 +90,10 @@ def _describe(program: Program, place: Placement | WidePlacement | int) -> dict[
 def write_program(program: Program, path: str | Path) -> None:
     """Write a program file; the same program gives the same bytes.
 
-    Weights that stream from external memory go to a file beside it, with the suffix ``.bin``.
+    Weights that stream from external memory go to a file beside it, with the suffix ``.bin``; `ValueError` if that is
+    the program file's own.
     """
     if program.external:
+        check_outputs({"Program file": Path(path)}, {"file of weights": Path(path).with_suffix(".bin")})
         write_file(Path(path).with_suffix(".bin"), program.external)
     write_file(path, json.dumps(describe_program(program)) + "\n")

@@ -15,7 +15,15 @@ from evenstep.spec.geometry import Geometry
 from evenstep.spec.port import PAGE_BYTES
 from evenstep.spec.program import LayerDescriptor, LoadDescriptor
 
-__all__ = ["MEMORY_LATENCY", "Descriptors", "Part", "keep_weights", "least_weight_depth", "stream_weights"]
+__all__ = [
+    "MEMORY_LATENCY",
+    "Descriptors",
+    "Part",
+    "check_external",
+    "keep_weights",
+    "least_weight_depth",
+    "stream_weights",
+]
 
 #: Cycles from an address to its first data that are reckoned with, where nothing else is said.
 MEMORY_LATENCY = 32
@@ -68,6 +76,14 @@ def least_weight_depth(parts: list[Part], geometry: Geometry) -> int:
     return 2 * max(_unit(part, geometry) * part.descriptor.tile_stride for part in parts if part.words)
 
 
+def check_external(*, latency: int, base: int) -> None:
+    """Raise `ValueError` for a latency of external memory, or a place in it, that there cannot be."""
+    check_int("Memory latency", latency, 1)
+    check_int("Memory base", base, 0, _BYTES - 1)
+    if base % PAGE_BYTES:
+        raise ValueError(f"Memory base must be a multiple of {PAGE_BYTES}, not {base}")
+
+
 def stream_weights(
     parts: list[Part], geometry: Geometry, *, latency: int, base: int
 ) -> list[tuple[Descriptors, LayerCycles]]:
@@ -76,9 +92,6 @@ def stream_weights(
     Cycles are exact for a memory as that of `evenstep.compiler.loads.load_cycles`, with that `latency`. What lies at
     byte `base` is `evenstep.compiler.loads.external_words` of all weights.
     """
-    check_int("Memory base", base, 0, _BYTES - 1)
-    if base % PAGE_BYTES:
-        raise ValueError(f"Memory base must be a multiple of {PAGE_BYTES}, not {base}")
     split = [list(_split(part, geometry)) for part in parts]
     loads = _Loads([one for pieces in split for one in pieces if one.words], geometry, latency, base)
     end = base + loads.bytes

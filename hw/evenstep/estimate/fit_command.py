@@ -8,6 +8,7 @@ from rich.console import Console
 from evenstep.estimate.devices import DEVICES
 from evenstep.estimate.fit import fit_area, fit_rate, usable_styles
 from evenstep.generate.options import generate_command, network_geometry_options
+from evenstep.options import MEGAHERTZ
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry
 
@@ -16,10 +17,12 @@ __all__ = ["fit"]
 
 @click.command()
 @click.argument("network", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--clock", type=float, default=25.0, show_default=True, help="Of the engine, in MHz.")
+@click.option("--clock", type=MEGAHERTZ, default=25.0, show_default=True, help="Of the engine, in MHz.")
 @click.option("--frames", type=int, help="Frames a second: the smallest engine that makes them.")
 @click.option("--luts", type=int, help="LUTs, memories left out: the fastest engine that has no more.")
-@click.option("--memory", type=int, default=3744, show_default=True, help="With --luts: Kbit of memory, at most.")
+@click.option(
+    "--memory", type=click.IntRange(1), default=3744, show_default=True, help="With --luts: Kbit of memory, at most."
+)
 @click.option("--device", type=click.Choice(list(DEVICES)), help="Instead of --luts and --memory: those of an FPGA.")
 @network_geometry_options
 def fit(
@@ -41,7 +44,7 @@ def fit(
     """
     if sum(given is not None for given in (frames, luts, device)) != 1:
         raise click.UsageError(
-            "One of --frames, --luts and --device must be given: what to be fast enough for, or to fit into"
+            "One of --frames, --luts and --device must be given, no more: what to be fast enough for, or to fit into"
         )
     if device is not None:
         luts = DEVICES[device].luts * 9 // 10

@@ -1,6 +1,7 @@
 """Manifest: the JSON file beside generated Verilog, which says what it is."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ class Manifest:
             raise ValueError(f"Manifest {path} must be at most {_MAX_BYTES} bytes long, not {path.stat().st_size}")
         try:
             values = json.loads(path.read_text("utf-8"))
+            if not isinstance(values, dict):
+                raise ValueError(f"it must hold an object, not {type(values).__name__}")
             if values["format"] != _FORMAT:
                 raise ValueError(f"format must be {_FORMAT}, not {values['format']!r}")
             manifest = cls(
@@ -105,7 +108,13 @@ class Manifest:
                 raise ValueError(f"verilog must be a file beside it, not {manifest.verilog!r}")
             if values["hash"] != manifest.geometry.hash.hex():
                 raise ValueError("its hash is not that of its parameters")
-        except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        except (KeyError, TypeError, ValueError, UnicodeDecodeError, RecursionError) as error:
             reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{path} is no manifest of evenstep: {reason}") from None
         return manifest
+
+    def engine_geometry(self, blocks: Sequence[str] = ("engine",)) -> Geometry:
+        """Geometry of the engine that it must be that of; `ValueError` if it is of none of these blocks."""
+        if self.block not in blocks:
+            raise ValueError(f"Manifest must be that of an engine, not of the block {self.block!r}")
+        return self.geometry

@@ -282,9 +282,7 @@ def _geometry(manifest: "str | Path | Manifest | Geometry") -> Geometry:
         manifest = Manifest.read(Path(manifest))
     if not isinstance(manifest, Manifest):
         raise TypeError(f"Manifest must be a path, a Manifest or a Geometry, not {type(manifest).__name__}")
-    if manifest.block != "engine":
-        raise ValueError(f"Manifest must be that of an engine, not of the block {manifest.block!r}")
-    return manifest.geometry
+    return manifest.engine_geometry()
 
 
 def _vectors(inputs: Any, network: Network) -> np.ndarray:

@@ -91,7 +91,7 @@ def compare(
     if simulated:
         # Refused before anything takes time.
         manifest = manifest or _generate(loaded, geometry, output)
-        program = _compile(loaded, Manifest.read(manifest).geometry)
+        program = _compile(loaded, Manifest.read(manifest).engine_geometry())
 
     sides = [run_reference(_REFERENCE, loaded, inputs)]
     for other in others:
@@ -108,6 +108,9 @@ def compare(
             console.print(f"{error}: run pip install qonnx, or leave it out with --no-qonnx", highlight=False)
     if program is not None and manifest is not None:
         sides.append(_run_engine(manifest, program, inputs, console))
+
+    if len(sides) == 1:
+        raise click.ClickException(f"Nothing is left to compare the {_REFERENCE} with: give one of the options for it")
 
     pairs = compare_pairs(loaded, sides)
     console.print(_table(loaded, pairs), highlight=False)

@@ -61,9 +61,7 @@ def serve_board(network: Network, images: Images, manifest: Path, target: str, *
         The manifest cannot be read, or the network does not fit its engine.
     """
     described = Manifest.read(manifest)
-    if described.block != "engine":
-        raise ValueError(f"Manifest must be that of an engine, not of the block {described.block!r}")
-    program = compile_network(network, described.geometry)
+    program = compile_network(network, described.engine_geometry())
 
     def open_engine() -> Engine:
         return Engine.open(target, described)

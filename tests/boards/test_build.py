@@ -155,7 +155,7 @@ def test_ulx3s(tmp_path: Path) -> None:
     result = invoke("ulx3s", "--output", tmp_path)
     assert result.exit_code == 0, (result.output, result.exception)
     report = json.loads((tmp_path / "ulx3s.report.json").read_text())
-    assert report["fmax_mhz"] >= report["clock_mhz"] == 125
+    assert report["fmax_mhz"] >= report["clock_mhz"] == 100
     assert 500 < report["cells"]["LUTs"]["used"] < report["cells"]["LUTs"]["available"] == 83_640
     assert report["cells"]["DSPs"]["used"] == 0
     bitstream, _ = read_build(BOARDS["ulx3s"], tmp_path)

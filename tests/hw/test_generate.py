@@ -74,6 +74,15 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+def test_bank_of_thresholds_grows_with_their_number(tmp_path: Path) -> None:
+    """Not with its square, or worse, as expressions do that are repeated."""
+    sizes = []
+    for bits in (5, 8):
+        manifest = generate_block("threshold", Geometry(output_bits=bits, threshold_depth=16), tmp_path / str(bits))
+        sizes.append((tmp_path / str(bits) / manifest.verilog).stat().st_size)
+    assert sizes[1] < 9 * sizes[0]
+
+
 def test_conventions_and_ports(tmp_path: Path) -> None:
     conventions = Conventions(clock="aclk", reset="aresetn", reset_active="low", reset_style="async")
     manifest = generate_block("engine", SMALL, tmp_path, name="accelerator", conventions=conventions)

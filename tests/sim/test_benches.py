@@ -45,8 +45,9 @@ _THRESHOLDS = [
         {"output_bits": 1, "threshold_depth": 2, "lanes": 3, "accumulator_bits": 31},
         {"output_bits": 3, "threshold_depth": 5, "rows": 3},
         {"output_bits": 4, "threshold_depth": 100, "accumulator_bits": 4},
+        {"output_bits": 8, "threshold_depth": 7, "rows": 2},
     )
-] + [{"threshold_style": style, "output_bits": 8, "threshold_depth": 7, "rows": 2} for style in THRESHOLD_STYLES[1:]]
+]
 
 _DRAINS = [
     {},

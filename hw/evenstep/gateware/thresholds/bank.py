@@ -7,6 +7,10 @@ from evenstep.gateware.thresholds.unit import ThresholdUnit
 
 __all__ = ["ThresholdBank"]
 
+# A bit of an expression repeats all of it, so what is made of a thermometer grows sixfold with each bit of a code.
+# Those of more bits than this are named; synthesis makes the same of both.
+_MOST_UNNAMED = 15
+
 
 class ThresholdBank(ThresholdUnit):
     """2**bits - 1 comparators for each row; a binary code from their thermometer. Latency 2; 5 where `registered`.
@@ -61,7 +65,8 @@ class ThresholdBank(ThresholdUnit):
                 pending, held = late, held_late
             last = held.last
             reached = [
-                Cat(self.reaches(held.values, row, threshold) for threshold in thresholds) for row in range(self.rows)
+                _named(m, [self.reaches(held.values, row, threshold) for threshold in thresholds])
+                for row in range(self.rows)
             ]
             if self.registered:
                 early = Cat(last, flip, *reached)
@@ -71,15 +76,26 @@ class ThresholdBank(ThresholdUnit):
                 reached = [compared[2:].word_select(row, len(thresholds)) for row in range(self.rows)]
             m.d.sync += [self.o.valid.eq(pending), self.o.payload.last.eq(last)]
             for row in range(self.rows):
-                code = _binary(list(reached[row]), self.bits)
+                code = _binary(m, list(reached[row]), self.bits)
                 m.d.sync += self.o.payload.codes.word_select(row, self.bits).eq(code ^ flip.replicate(self.bits))
         return m
 
 
-def _binary(thermometer: list[Value], bits: int) -> Value:
+def _named(m: Module, bits: list[Value]) -> Value:
+    """Bits side by side; where they are many, in a signal."""
+    if len(bits) <= _MOST_UNNAMED:
+        return Cat(bits)
+    named = Signal(len(bits), name="thermometer")
+    m.d.comb += named.eq(Cat(bits))
+    return named
+
+
+def _binary(m: Module, thermometer: list[Value], bits: int) -> Value:
     """Number of ones of a thermometer: its middle is the highest bit, which picks the half with the others."""
     code = []
     while thermometer:
+        if len(thermometer) > _MOST_UNNAMED:
+            thermometer = list(_named(m, thermometer))
         middle = len(thermometer) // 2
         high = thermometer[middle]
         code.insert(0, high)

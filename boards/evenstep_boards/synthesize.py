@@ -102,7 +102,7 @@ class Synthesis:
         Verilog of the cells, the same module and ports as before.
     cells : Path
         The cells as Yosys's JSON, which `evenstep_boards.place` takes: the same, but with flip-flops moved into ECP5's
-        block RAMs, which are then not counted.
+        block RAMs and multipliers, which are then not counted.
     """
 
     module: str

@@ -46,7 +46,7 @@ def create_tables(results: Mapping[Any, Figures], seeds: int) -> list[Table]:
         if any(design.target == name for design in results)
     ]
     note = f"{'; '.join(devices)}. MHz: medians of {seeds} seed{'s' * (seeds > 1)}."
-    beside = " Beside a baseline: how many times its LUTs and, behind the stroke, how many times the clock."
+    beside = " Beside a baseline: how many times fewer LUTs and, behind the stroke, how many times the clock."
     tables = [
         Table(
             "measured elements",

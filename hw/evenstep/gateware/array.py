@@ -36,8 +36,8 @@ class PEArray(wiring.Component):
 
     The first column is valid `latency` cycles after the last step of its tile was accepted.
 
-    Where counters are carry chains, every path begins and ends at a register: operands have one in front, whether all
-    advance is known ahead and kept in a copy for each element, and columns leave through a register.
+    Where counters are carry chains, every path begins and ends at a register: operands have two in front, whether all
+    advance is known ahead and kept in a copy for each element, and columns leave through registers.
 
     Parameters
     ----------

@@ -75,9 +75,10 @@ class Core(wiring.Component):
     start, entry : In
         Strobe that runs the program at `entry`.
     reset : In(1)
-        Gives up a run: in the second cycle from here nothing of it is left. Memories keep what they hold.
+        Gives up a run: in the second cycle from here no block is at it any more. Memories keep what they hold; a word
+        that was on its way to one is still written.
     busy, cycles, steps : Out
-        State and counters of the sequencer.
+        State and counters of the sequencer; `busy` also while a load that was given up ends.
     m_axi : Out(AXI4ReadSignature)
         External memory that weights stream from, where the geometry has a port for it.
     """

@@ -64,7 +64,8 @@ class WeightLoader(wiring.Component):
         Strobe: give up the load. No more is written from the next cycle on, nor an error taken note of; bursts whose
         address was offered already are taken to their end, and `busy` stays high until then.
     busy : Out(1)
-        High from the cycle after `start` on. When it falls, the last word is in the memory, and can be read.
+        High from the cycle after `start` on. When it falls, the last word was written; of a memory with registers it
+        can be read a cycle later.
     error : Out(1)
         A beat was answered by another response than OKAY. Loading goes on to its end, with the data that came. Cleared
         by the next `start`.

@@ -2,9 +2,9 @@
 
 Bytes are framed as in HDLC (RFC 1662): a frame lies between flags 0x7E; inside, 0x7E and 0x7D become 0x7D followed by
 the byte with bit 5 inverted. Any flag ends whatever came before it, so that the next good frame always works. A frame
-is a tag, a command, its body and a CRC-32 (ISO-HDLC, as in zlib), little endian. A frame with a wrong checksum, or
-longer than `MAX_FRAME` bytes, is dropped and counted; any other is answered by a frame of its tag, its command, a
-status and a body.
+is a tag, a command, its body and a CRC-32 (ISO-HDLC, as in zlib), little endian. A frame with a wrong checksum, of
+fewer than 6 or more than `MAX_FRAME` bytes, or ended in an escape, is dropped and counted; any other is answered by a
+frame of its tag, its command, a status and a body.
 
 =============  ==========================================  ===========================================================
 Command        Body                                        Answer's body

@@ -5,12 +5,9 @@ import gzip
 import hashlib
 import json
 import os
-import signal
 import tempfile
-import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,6 @@ from amaranth.hdl import UnusedElaboratable
 
 from evenstep import __version__
 from evenstep.checks import check_int
-from evenstep.cli import ENDING
 from evenstep.compiler import Program, compile_network
 from evenstep.files import write_file
 from evenstep.generate import generate_block
@@ -30,7 +26,7 @@ from evenstep_boards.board import Board
 from evenstep_boards.boot import RECORD_OFFSET, boot_record
 from evenstep_boards.report import Routing
 from evenstep_boards.steps import DESIGN, Progress, Steps
-from evenstep_boards.toolchain import BuildTool, Processes, find_tool
+from evenstep_boards.toolchain import BuildTool, Processes, find_tool, interrupts_held
 from evenstep_boards.top import BoardTop
 
 __all__ = ["Build", "build_board", "read_build"]
@@ -120,7 +116,7 @@ def build_board(
         bitstream = run.pack(best)
         report = _report(board, program, best, run.fmax, tools, key)
         products = _products(board, program is not None, record, report, bitstream, run.netlist, scratch)
-        with _interrupts_held():
+        with interrupts_held():
             _move(products, folder)
     *_, target, manifest = (folder / product.name for product in products)
     return Build(target, manifest, report, cached=False)
@@ -279,24 +275,6 @@ def _products(
 def _bench_files(board: Board) -> list[str]:
     """Names of the engine's Verilog and of its bench."""
     return [f"{board.name}.v", f"test_{board.name}.py"]
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Interrupts, which reach the main thread alone, come at the end of the block."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
-    numbers = (signal.SIGINT, *ENDING)
-    handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for number in held[:1]:
-            signal.raise_signal(number)
 
 
 def _move(products: Sequence[Path], folder: Path) -> None:

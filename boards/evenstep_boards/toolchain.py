@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["BuildTool", "Processes", "find_tool", "first_error", "run_tool", "wheel_folder"]
+from evenstep.cli import ENDING
+
+__all__ = ["BuildTool", "Processes", "find_tool", "first_error", "interrupts_held", "run_tool", "wheel_folder"]
 
 # Package on PyPI, module, and what runs the tool there: its arguments are those of the program.
 _WHEELS = {
@@ -126,6 +128,24 @@ def _native_version(name: str) -> str | None:
     return text if found is not None and (int(found[1]), int(found[2])) >= _OLDEST[name] else None
 
 
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Interrupts, which reach the main thread alone, come at the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    numbers = (signal.SIGINT, *ENDING)
+    handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
+
+
 class Processes:
     """Tools that run at the same time, none of which outlives the `with` block.
 
@@ -168,7 +188,8 @@ class Processes:
         with output.open("wb") as messages:
             process = None
             try:
-                with self._lock:
+                # An interrupt while a tool is started would leave one that nobody knows.
+                with interrupts_held(), self._lock:
                     if self._ended:
                         return False
                     process = subprocess.Popen(

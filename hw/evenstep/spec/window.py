@@ -7,14 +7,14 @@ import numpy as np
 from evenstep.checks import check_int
 from evenstep.spec.banks import ONE_BANK, LineBanks
 
-__all__ = ["MAX_PICTURE", "MAX_POSITIONS", "MAX_WINDOW_WORDS", "WINDOW_WORDS", "Window"]
+__all__ = ["MAX_PICTURE", "MAX_WINDOW_WORDS", "WINDOW_WORDS", "Window"]
 
 #: Words of a window; one more where lines lie in several banks.
 WINDOW_WORDS = 10
 #: Largest height and width of a picture.
 MAX_PICTURE = 2**12
-#: Most positions: as many as the word that tells them.
-MAX_POSITIONS = 2**24 - 1
+# Most positions: as many as the word that tells them.
+_MAX_POSITIONS = 2**24 - 1
 #: Most words that a window has in each of its places.
 MAX_WINDOW_WORDS = 2**12
 
@@ -128,7 +128,7 @@ class Window:
             check_int("Window's padding", value, 0, 255)
         for value in (*self.input_size, *self.output_size):
             check_int("Height and width of a picture", value, 1, MAX_PICTURE)
-        check_int("Positions of a window", self.positions, 1, MAX_POSITIONS)
+        check_int("Positions of a window", self.positions, 1, _MAX_POSITIONS)
         line_words = self.input_size[1] * self.pixel_words
         check_int("Words of a picture", self.banks.lines(self.input_size[0]) * line_words, 1, 2**20)
         down, across = self.stride

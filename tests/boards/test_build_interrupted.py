@@ -59,6 +59,12 @@ def runs(pid: int) -> bool:
         return False
 
 
+def obeys_signals() -> None:
+    """In a child, before its program: what the tests themselves may be told to ignore, as by nohup, counts again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("stage", "how"),
     [("synthesize.log", signal.SIGTERM), ("synthesize.log", signal.SIGHUP), ("seed1/route.log", signal.SIGINT)],
@@ -72,7 +78,7 @@ def test_interrupt(stage: str, how: signal.Signals, kept: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=obeys_signals,
     )
     try:
         deadline = time.monotonic() + 120

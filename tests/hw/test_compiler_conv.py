@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evenstep.compiler import compile_network
-from evenstep.spec import Geometry
+from evenstep.spec import Add, Conv, Dense, Encoding, Geometry, MultiThreshold, Network, SumPool, Thresholds
 from evenstep_sim.networks import random_network
 from tests.hw.engine_model import run_images
 
@@ -61,3 +61,20 @@ def test_images_compute_random_networks(name: str) -> None:
                 np.testing.assert_array_equal(one, other, err_msg=f"seed {seed}, {result.name}")
     assert kinds >= {"Conv", "SumPool", "MultiThreshold", "Dense", "MaxPool", "Concat"}
     assert not geometry.wide_depth or kinds >= {"Add", "Rescale"}
+
+
+def test_codes_of_numbers_that_are_kept_wide_are_refused_by_name() -> None:
+    """Sums over one pixel are codes already, but the shortcut keeps them as wide numbers."""
+    encoding = Encoding("symmetric", 2)
+    thresholds = Thresholds(np.array([[1, 2, 3], [1, 2, 3]]))
+    ones = np.ones((2, 2, 1, 1), np.int64)
+    layers = (
+        Conv("c", ones, encoding, 2, thresholds),
+        SumPool("p", (1, 1), (1, 1)),
+        Conv("d", ones, encoding, 2, None),
+        Add("sum", 8, ("d", "p")),
+        MultiThreshold("act", thresholds),
+        Dense("last", ones[:, :, 0, 0], encoding, 2, None),
+    )
+    with pytest.raises(ValueError, match=r"^d takes codes, and p is kept as wide numbers alone: "):
+        compile_network(Network(layers, input_shape=(2, 1, 1)), GEOMETRIES["shortcuts"])

@@ -139,6 +139,11 @@ class _Compiler:
         elif isinstance(layer, Scan):
             self._add_scan(operation, layer)
         else:
+            if operation.source not in self._places:
+                raise ValueError(
+                    f"{layer.name} takes codes, and {operation.source} is kept as wide numbers alone: threshold it "
+                    "for that layer"
+                )
             source = self._places[operation.source]
             self._add_weights(operation, layer, arrange_weights(layer, source.layout, self._geometry), source)
 

@@ -238,6 +238,7 @@ def test_the_command_writes_a_network_and_checks_it(tmp_path: Path) -> None:
         (np.full((1, 12, 12, 2), np.nan), "must hold finite numbers, which it does not"),
         (np.array([["a"]]), "must have shape"),
         (b"no array", "must be an array in .npy format, which it is not"),
+        (b"PK\x03\x04 cut off", "must be an array in .npy format, which it is not"),
     ],
 )
 def test_the_command_refuses_inputs_that_are_none(tmp_path: Path, content: np.ndarray | bytes, message: str) -> None:

@@ -227,7 +227,7 @@ def test_what_is_not_installed_is_named(network: Network, files: Path, monkeypat
         (np.zeros(11, int), r"must hold the 12 input codes of small, not 11"),
         (np.zeros(12), r"must hold one array of integers, not float64"),
         (np.full(12, 4), r"must hold codes from 0 to 3, not 4 to 4"),
-        (np.array([None] * 12), r"is no \.npy file: Object arrays cannot be loaded"),
+        (np.array([None] * 12), r"is no \.npy file: Array can't be memory-mapped"),
         (np.zeros(10**4, int), r"must be at most 4192 bytes long, not 80128"),
     ],
 )
@@ -235,6 +235,15 @@ def test_bad_inputs(values: np.ndarray, message: str, files: Path) -> None:
     np.save(files / "input.npy", values)
     result = _compare(files, "--no-engine")
     assert isinstance(result.exception, ValueError) and re.search(message, str(result.exception))
+
+
+def test_inputs_that_lie_about_their_size_are_not_allocated(files: Path) -> None:
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000,), }"
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    for content, message in ((start, "is no .npy file: mmap length"), (b"PK\x03\x04 cut off", "is no .npy file: File")):
+        (files / "input.npy").write_bytes(content)
+        result = _compare(files, "--no-engine")
+        assert isinstance(result.exception, ValueError) and message in str(result.exception)
 
 
 def test_refusals(network: Network, files: Path) -> None:

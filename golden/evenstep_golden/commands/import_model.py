@@ -1,5 +1,6 @@
 """``evenstep import``: a model from elsewhere as a network file, and whether it computes the same integers."""
 
+import zipfile
 from pathlib import Path
 
 import click
@@ -16,8 +17,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 def _load_inputs(path: Path, imported: Imported) -> np.ndarray:
     try:
-        inputs = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
+        inputs = np.load(path, mmap_mode="r", allow_pickle=False)  # what a damaged header says is not allocated
+    except (ValueError, EOFError, zipfile.BadZipFile):
         raise ValueError(f"{path}: must be an array in .npy format, which it is not") from None
     dimensions = imported.model.graph.input[0].type.tensor_type.shape.dim
     shape = tuple(dimension.dim_value for dimension in dimensions)[1:]

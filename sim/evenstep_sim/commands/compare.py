@@ -3,6 +3,7 @@
 import hashlib
 import re
 import tempfile
+import zipfile
 from pathlib import Path
 
 import click
@@ -136,8 +137,9 @@ def _read_input(path: Path, network: Network) -> np.ndarray:
     if path.stat().st_size > limit:
         raise ValueError(f"{path} must be at most {limit} bytes long, not {path.stat().st_size}")
     try:
-        codes = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        # Mapped, so that what a damaged header says is not allocated.
+        codes = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no .npy file: {error}") from None
     if not isinstance(codes, np.ndarray) or not np.issubdtype(codes.dtype, np.integer):
         raise ValueError(f"{path} must hold one array of integers, not {getattr(codes, 'dtype', 'several')}")

@@ -46,7 +46,7 @@ class Offset:
 
 @dataclass(frozen=True, eq=False)
 class Leaky:
-    """Multiply what is negative by `values`, shape (channels,) or (1,): 0 for ReLU, the slopes of a PReLU."""
+    """Multiply what is negative by `values`, shape (channels,) or (1,), at least 0: 0 for ReLU, slopes of a PReLU."""
 
     what: str
     values: Tensor
@@ -79,15 +79,8 @@ def apply_steps(steps: Sequence[Step], x: Tensor) -> Tensor:
 
 
 def check_steps(layer: str, steps: Sequence[Step]) -> None:
-    """Raise `ValueError` where a number is not finite or a slope is negative; it names layer, number and channel."""
+    """Raise `ValueError` where a number is not finite; it names layer, number and channel."""
     for step in steps:
-        if isinstance(step, Leaky) and (step.values < 0).any():
-            channel = int(torch.nonzero(step.values.reshape(-1) < 0)[0])
-            slope = float(step.values.reshape(-1)[channel])
-            raise ValueError(
-                f"Cannot lower {layer}: {step.what} of channel {channel} must not be negative, as {slope:g} is: the "
-                "function would fall and rise"
-            )
         broken = torch.nonzero(~torch.isfinite(step.values.detach().reshape(-1)))
         if len(broken):
             raise ValueError(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from evenstep.checks import check_int
 from evenstep_golden.elementwise import Clip, Leaky, Offset, Step, apply_steps
 from evenstep_golden.integers import Integers
+from evenstep_golden.positive import positive
 from evenstep_golden.quantizers.base import ActivationQuantizer
 
 __all__ = ["Activation", "RPReLU", "ReLU", "ReLU6"]
@@ -64,8 +65,8 @@ class ReLU6(_Elementwise):
 class RPReLU(_Elementwise):
     """Parametric ReLU between two learned shifts of each channel: ``PReLU(x + shift_in) + shift_out``.
 
-    Source: Liu et al., "ReActNet" (ECCV 2020), equation 3 with the signs of N2UQ's code. A slope below zero trains but
-    is not monotone: lowering refuses it.
+    Source: Liu et al., "ReActNet" (ECCV 2020), equation 3 with the signs of N2UQ's code. Slopes stay at
+    least 0, unlike theirs: one below would make the function fall and rise, which no thresholds can follow.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class RPReLU(_Elementwise):
         """Shift, leak, shift."""
         return (
             Offset("shift before PReLU", self.shift_in),
-            Leaky("slope of PReLU", self.slope),
+            Leaky("slope of PReLU", positive(self.slope, 0.0)),
             Offset("shift after PReLU", self.shift_out),
         )
 

@@ -31,10 +31,11 @@ from torch import Tensor, distributed, nn
 
 from evenstep.checks import check_choice, check_int
 from evenstep.spec import Encoding
+from evenstep_golden.positive import positive
 from evenstep_golden.quantizers.base import ActivationQuantizer, EncodedWeight, WeightQuantizer
 from evenstep_golden.tensors import check_finite
 
-__all__ = ["MIN_STEP", "LSQActivation", "LSQWeight", "lsq_bounds", "lsq_initial_step", "lsq_quantize", "positive"]
+__all__ = ["MIN_STEP", "LSQActivation", "LSQWeight", "lsq_bounds", "lsq_initial_step", "lsq_quantize"]
 
 #: Smallest step in use (2**-60): far below the scale of any weight, far above where float32 divisions lose precision.
 MIN_STEP = 2.0**-60
@@ -195,28 +196,6 @@ def lsq_quantize(
     return result
 
 
-class _Positive(torch.autograd.Function):
-    """``max(value, floor)``; below the floor only gradients that raise the value come through."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, floor: float) -> Tensor:
-        ctx.save_for_backward(value)
-        ctx.floor = floor
-        return value.clamp(min=floor)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (value,) = ctx.saved_tensors
-        return torch.where(value >= ctx.floor, gradients[0], gradients[0].clamp(max=0)), None
-
-
-def positive(value: Tensor, floor: float = MIN_STEP) -> Tensor:
-    """`value`, at least `floor`, so that training can neither push it further down nor lose it there."""
-    result = _Positive.apply(value, floor)
-    assert isinstance(result, Tensor)
-    return result
-
-
 class LSQWeight(WeightQuantizer):
     """Weights as signed integers times a learned step.
 
@@ -261,7 +240,7 @@ class LSQWeight(WeightQuantizer):
         """Positive steps, of a shape to broadcast against `weight`."""
         if not self.get_buffer("initialized"):
             self.initialize(weight)
-        return positive(self.step_size).reshape(-1, *[1] * (weight.ndim - 1))
+        return positive(self.step_size, MIN_STEP).reshape(-1, *[1] * (weight.ndim - 1))
 
     def forward(self, weight: Tensor) -> Tensor:
         """Quantized values, of the shape and type of `weight`, with gradients."""
@@ -379,7 +358,7 @@ class LSQActivation(ActivationQuantizer):
             self.initialize(x)
         return lsq_quantize(
             x,
-            positive(self.step_size),
+            positive(self.step_size, MIN_STEP),
             0,
             self.levels,
             boundary=self.boundary,

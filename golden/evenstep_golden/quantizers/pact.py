@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evenstep_golden.positive import positive
 from evenstep_golden.quantizers.base import ActivationQuantizer
-from evenstep_golden.quantizers.lsq import MIN_STEP, positive
+from evenstep_golden.quantizers.lsq import MIN_STEP
 
 __all__ = ["PACTActivation"]
 
@@ -75,7 +76,7 @@ class PACTActivation(ActivationQuantizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantized values, of the shape and type of `x`, with gradients."""
-        result = _Clip.apply(x, positive(self.alpha), self.levels)
+        result = _Clip.apply(x, positive(self.alpha, MIN_STEP), self.levels)
         assert isinstance(result, Tensor)
         return result
 

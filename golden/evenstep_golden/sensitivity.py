@@ -41,6 +41,8 @@ class Sensitivity:
         Share of the pictures, 0 to 1, of which the class is right.
     numbers : int
         Weights of the layer; 0 for an activation.
+    bits : int
+        Of what is stored for each; with PWLQ, those of the region too.
     """
 
     layer: str
@@ -49,6 +51,7 @@ class Sensitivity:
     sqnr: float
     accuracy: float
     numbers: int
+    bits: int
 
 
 def _logits(model: Classifier, pixels: np.ndarray) -> Tensor:
@@ -90,8 +93,12 @@ def sweep(
                 initialize_quantizers(model, pixels[spread_indices(len(pixels), 256)])
                 logits = _logits(model, pixels)
                 right = float((logits.argmax(1).numpy() == labels).mean())
-                numbers = model.weighted()[name].weight.numel() if kind == "weights" else 0
-                yield Sensitivity(name, kind, method, sqnr_db(whole, logits), right, numbers)
+                numbers, bits = 0, method.bits
+                if kind == "weights":
+                    layer = model.weighted()[name]
+                    assert layer.weight_quantizer is not None
+                    numbers, bits = layer.weight.numel(), layer.weight_quantizer.stored_bits
+                yield Sensitivity(name, kind, method, sqnr_db(whole, logits), right, numbers, bits)
     finally:
         Precision().apply(model)
 
@@ -108,7 +115,7 @@ def choose_precision(results: Sequence[Sensitivity], *, average_bits: float) -> 
     results : sequence of Sensitivity
         Of a sweep of weights, with two widths or more.
     average_bits : float
-        Bits of a weight, on average over all weights.
+        Stored bits of a weight, on average over all weights.
 
     Raises
     ------
@@ -118,7 +125,7 @@ def choose_precision(results: Sequence[Sensitivity], *, average_bits: float) -> 
     choices: dict[str, list[_Option]] = {}
     for one in results:
         if one.kind == "weights":
-            option = _Option(one.method, 10 ** (-one.sqnr / 10), one.method.bits * one.numbers)
+            option = _Option(one.method, 10 ** (-one.sqnr / 10), one.bits * one.numbers)
             choices.setdefault(one.layer, []).append(option)
     if not 0 < average_bits < math.inf:
         raise ValueError(f"Average bits must be a positive number, not {average_bits}")

@@ -15,6 +15,7 @@ from evenstep_golden.commands.sensitivity import sensitivity
 from evenstep_golden.models import Classifier, build_model
 from evenstep_golden.precision import Method, Precision
 from evenstep_golden.sensitivity import Sensitivity, choose_precision, sweep
+from evenstep_golden.training import initialize_quantizers
 
 from .networks import random_pixels
 
@@ -58,13 +59,25 @@ def test_a_damaged_layer_is_ranked_first(model: Classifier) -> None:
 
 
 def of(layer: str, bits: int, sqnr: float, numbers: int) -> Sensitivity:
-    return Sensitivity(layer, "weights", Method("uniform", bits), sqnr, 0.0, numbers)
+    return Sensitivity(layer, "weights", Method("uniform", bits), sqnr, 0.0, numbers, bits)
 
 
 def test_models_that_are_quantized_already_are_refused(model: Classifier) -> None:
     Precision(None, Method.parse("uniform:8")).apply(model)
     with pytest.raises(ValueError, match=r"^Model of a sweep must be float, not quantized$"):
         run_sweep(model, ("weights", "uniform:2"))
+
+
+def test_bits_of_a_region_count(model: Classifier) -> None:
+    results = run_sweep(model, ("weights", "uniform:5"), ("weights", "pwlq:4"), ("weights", "pwlq:4,breakpoints=3"))
+    methods = [Method.parse(text) for text in ("uniform:5", "pwlq:4", "pwlq:4,breakpoints=3")]
+    assert {one.method: one.bits for one in results} == dict(zip(methods, (5, 5, 6), strict=True))
+    for one in results:
+        Precision().replaced(one.layer, "weights", one.method).apply(model)
+        initialize_quantizers(model, random_pixels(4, SHAPE, seed=0).numpy())
+        assert model.weighted()[one.layer].encode(one.layer).encoding.bits == one.bits
+    chosen = choose_precision(results, average_bits=5)
+    assert {chosen.method(one.layer, "weights") for one in results} <= set(methods[:2])
 
 
 def test_bits_go_where_they_are_missed() -> None:

@@ -88,7 +88,7 @@ def sensitivity(
         first = next((method for kind, method in methods if kind == "activations"), Method("uniform", 8))
         write_file(output, replace(precision, activations=first).to_toml())
         chosen = {layer: method for layer, _, method in precision.layers if method is not None}
-        numbers = {layer: model.weighted()[layer].weight.numel() for layer in chosen}
-        bits = sum(numbers[layer] * method.bits for layer, method in chosen.items()) / sum(numbers.values())
+        stored = [one for one in results if one.kind == "weights" and chosen[one.layer] == one.method]
+        bits = sum(one.numbers * one.bits for one in stored) / sum(one.numbers for one in stored)
         listing = ", ".join(f"{layer} {method}" for layer, method in chosen.items())
         click.echo(f"wrote {output}: {listing}; {bits:.2f} bits a weight")

@@ -59,6 +59,11 @@ class WeightQuantizer(nn.Module, ABC):
         super().__init__()
         self.bits = check_int("Weight bits", bits, 1, 8)
 
+    @property
+    def stored_bits(self) -> int:
+        """Bits of a code with all that goes with it."""
+        return self.bits
+
     @torch.no_grad()
     def initialize(self, weight: Tensor) -> None:
         """Set parameters that depend on the float `weight`, before training or after calibration. None by default."""

@@ -131,6 +131,11 @@ class PWLQWeight(WeightQuantizer):
         self.register_buffer("absmax", torch.empty(0))
         self.register_buffer("points", torch.empty(0, breakpoints))
 
+    @property
+    def stored_bits(self) -> int:
+        """Those of a code and of its region."""
+        return self.bits + self.breakpoints.bit_length()
+
     @torch.no_grad()
     def initialize(self, weight: Tensor) -> None:
         """Find breakpoints and largest magnitudes of the finite `weight`."""

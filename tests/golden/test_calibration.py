@@ -395,9 +395,9 @@ def test_percentile_100_is_the_extremes() -> None:
         (lambda: shrink_range(torch.ones(1), bits=3, kind="affine", norm=0), ValueError, r"^Norm must be positive"),
         (lambda: shrink_range(torch.empty(0), bits=3, kind="affine"), ValueError, r"^Weights must hold at least one"),
         (
-            lambda: mse_absmax(np.array([1]), np.array([0, 1]), bits=1),
+            lambda: mse_absmax(np.array([1]), np.array([0, 1]), bits=0),
             ValueError,
-            r"^Bits must be an integer from 2 to",
+            r"^Bits must be an integer from 1 to",
         ),
         (
             lambda: percentile_absmax(np.array([1]), np.array([0])),

@@ -418,6 +418,13 @@ def test_a_channel_of_zeros_has_codes_and_no_nan() -> None:
     assert ((codes >= 0) & (codes <= 3)).all()
 
 
+def test_a_channel_whose_mean_is_too_small_for_its_type_is_one_of_zeros() -> None:
+    weight = torch.zeros(1, 1000)
+    weight[0, 0] = 1e-45
+    codes, scale = weight_codes(weight, bits=2)
+    assert scale.item() == 1 and set(codes.flatten().tolist()) <= {1, 2}
+
+
 def test_one_scale_for_the_whole_tensor() -> None:
     weight = torch.tensor([[1.0, -1.0], [3.0, -3.0]])
     codes, scale = weight_codes(weight, bits=2, granularity="tensor")

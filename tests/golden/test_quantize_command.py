@@ -150,7 +150,9 @@ def test_an_interruption_is_one_line_and_writes_nothing(
 
     monkeypatch.setattr(command, "run_pipeline", interrupted)
     (tmp_path / "net.pt").write_bytes(b"of yesterday")
-    result = invoke(folder, tmp_path / "net.onnx", "--adaround", "5")
+    result = invoke(folder, tmp_path / "net.onnx")
+    assert result.exit_code == 2 and "net.pt exists: give --overwrite or another name" in result.output
+    result = invoke(folder, tmp_path / "net.onnx", "--adaround", "5", "--overwrite")
     assert result.exit_code == 1
     assert f"Error: Interrupted; {tmp_path / 'net.pt'} is not written" in result.output
     assert (tmp_path / "net.pt").read_bytes() == b"of yesterday"

@@ -75,11 +75,11 @@ def mse_absmax(
 ) -> float:
     """Bin centre, from bin `start_bin` on, that as largest magnitude makes the squared error of the centres least.
 
-    The first of equal ones. Signed codes are restricted (-127 to 127 for 8 bits), and have at least 2 bits.
+    The first of equal ones. Signed codes are restricted (-127 to 127 for 8 bits), but for those of one bit: -1 and 0.
     """
     counts, edges = check_histogram(counts, edges)
-    check_int("Bits", bits, 1 if unsigned else 2, 16)
-    kind = "unsigned" if unsigned else "symmetric"
+    check_int("Bits", bits, 1, 16)
+    kind = "unsigned" if unsigned else "symmetric" if bits > 1 else "twos-complement"
     centres = torch.from_numpy((edges[:-1] + edges[1:]) / 2)
     weights = torch.from_numpy(counts)
     candidates = centres[min(check_int("Start bin", start_bin, 0), len(centres) - 1) :]

@@ -62,6 +62,7 @@ _STEP_TESTS = 1000
 )
 @click.option("--activation-range", type=click.Choice(ACTIVATION_RANGES), default="mse", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all randomness.")
+@click.option("--overwrite", is_flag=True, help="Write over a checkpoint that is there.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -82,6 +83,7 @@ def quantize(
     adaround: int,
     activation_range: str,
     seed: int,
+    overwrite: bool,
     output: Path | None,
 ) -> None:
     """Quantize the float network of CHECKPOINT without training.
@@ -90,7 +92,7 @@ def quantize(
     file if all of it is quantized.
     """
     output = Path(f"{checkpoint.stem}-{label}.onnx") if output is None else output
-    saved = _check_output(output, checkpoint)
+    saved = _check_output(output, checkpoint, overwrite=overwrite)
     options = PipelineOptions(
         precision=precision or Precision(),
         fold=fold,
@@ -146,7 +148,7 @@ def quantize(
     click.echo(f"wrote {output}")
 
 
-def _check_output(output: Path, checkpoint: Path) -> Path:
+def _check_output(output: Path, checkpoint: Path, *, overwrite: bool) -> Path:
     """Checkpoint to write beside `output`."""
     if output.suffix != ".onnx":
         raise click.UsageError(f"--output must end in .onnx, not be {output.name!r}")
@@ -155,6 +157,8 @@ def _check_output(output: Path, checkpoint: Path) -> Path:
     saved = output.with_suffix(".pt")
     if saved.resolve() == checkpoint.resolve():
         raise click.UsageError(f"--output must not be {output.name!r}: {saved.name} beside it is the float checkpoint")
+    if saved.exists() and not overwrite:
+        raise click.UsageError(f"--output must be new, but {saved} exists: give --overwrite or another name")
     return saved
 
 

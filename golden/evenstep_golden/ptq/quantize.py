@@ -235,9 +235,12 @@ def calibrate_activations(
         values = [module.function(x) for (x,) in inputs]
         if isinstance(quantizer, UniformActivation):
             calibrator = create_calibrator(method, bits=quantizer.bits, symmetric=quantizer.symmetric)
-            for batch in values:
-                calibrator.observe(batch)
-            quantizer.set_range(*calibrator.range())
+            try:
+                for batch in values:
+                    calibrator.observe(batch)
+                quantizer.set_range(*calibrator.range())
+            except ValueError as error:
+                raise ValueError(f"Cannot quantize {name}: {error}") from error
         else:
             quantizer.initialize(torch.cat(values))
         module.quantizer = quantizer

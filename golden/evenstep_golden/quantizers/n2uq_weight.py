@@ -62,7 +62,8 @@ def weight_codes(
         scale = magnitude.mean(dim=axes, keepdim=True) * (levels / 2 ** (bits - 1))
     else:
         scale = magnitude.amax(dim=axes, keepdim=True)
-    scale = torch.where(scale > 0, scale, 1.0).to(weight.dtype)
+    scale = scale.to(weight.dtype)  # where it may become 0
+    scale = torch.where(scale > 0, scale, 1.0)
     codes = torch.round(((weight / scale).clamp(-1, 1) + 1) * (levels / 2))
     return codes, scale
 

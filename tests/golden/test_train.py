@@ -218,10 +218,12 @@ def test_damaged_moments_are_refused(pictures: Images, damage, message: str) -> 
         trainer.restore({**state, "optimizer": {**state["optimizer"], "state": values}})
 
 
-@pytest.mark.parametrize("kind", ["adam", "sgd"])
-def test_a_resumed_training_ends_where_an_uninterrupted_one_does(pictures: Images, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "momentum"), [("adam", 0.9), ("sgd", 0.9), ("sgd", 0.0)])
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
+    pictures: Images, tmp_path: Path, kind: str, momentum: float
+) -> None:
     precision = precision_of("lsq:2", "n2uq:2")
-    recipe = replace(RECIPE, optimizer=kind, schedule="cosine")
+    recipe = replace(RECIPE, optimizer=kind, momentum=momentum, schedule="cosine")
     whole = make(pictures, precision)
     train_epochs(Trainer(whole, pictures, recipe), 3)
     first = make(pictures, precision)

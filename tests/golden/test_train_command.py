@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import evenstep_golden.commands.data_options as data_options
+import evenstep_golden.commands.train as train_module
 from evenstep.qonnx import read_network
 from evenstep.spec import Dense
 from evenstep_golden.checkpoint import load_checkpoint
@@ -133,11 +135,41 @@ def test_an_interrupted_training_is_one_line_and_goes_on(
     (tmp_path / "n.onnx").unlink()  # as if lowering had been interrupted
     result = run_train("--resume")
     assert result.exit_code == 0 and "epoch" not in result.output
+    assert "n.pt: its training is over, and is not gone on with" in result.output
     assert read_network(tmp_path / "n.onnx") == read_network(tmp_path / "whole.onnx")
     floats = ["--weights", "float", "--activations", "float"]
     assert run_train(*floats, output="f.onnx").exit_code == 0
     result = run_train("--resume", *floats, output="f.onnx")
     assert "f.pt: training must be unfinished to go on, which it is not" in str(result.exception)
+
+
+def test_an_epoch_without_integers_is_told_and_training_goes_on(
+    run_train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = train_module.measure_accuracy
+    epochs = iter(range(3))
+
+    def refusing(*arguments: Any, **others: Any) -> float:
+        if next(epochs) == 1:
+            assert load_checkpoint(tmp_path / "n.pt").training["epoch"] == 2  # type: ignore[index]
+            raise ValueError("Output scale of N2UQ must be positive")
+        return measure(*arguments, **others)
+
+    monkeypatch.setattr(train_module, "measure_accuracy", refusing)
+    result = run_train()
+    assert result.exit_code == 0, result.output
+    told = [line for line in result.output.splitlines() if line.startswith("epoch") and ": " in line]
+    assert [line.split(":")[0] for line in told] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert told[1].endswith(", not measured: Output scale of N2UQ must be positive") and "top-1" in told[2]
+
+
+@pytest.mark.parametrize("options", ["granularity=column", "kind=affine"])
+def test_weights_that_no_integers_stand_for_are_refused_before_training(
+    run_train, tmp_path: Path, options: str
+) -> None:
+    result = run_train("--weights", f"uniform:4,{options}")
+    assert str(result.exception).startswith("Cannot lower fc1: ") and not list(tmp_path.iterdir())
+    assert run_train("--weights", f"uniform:4,{options}", "--activations", "float", "--epochs", "1").exit_code == 0
 
 
 @pytest.mark.parametrize(

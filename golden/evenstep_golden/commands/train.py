@@ -100,6 +100,7 @@ def train(
             if not network.is_quantized:
                 raise ValueError(f"{saved}: training must be unfinished to go on, which it is not")
             if processes.is_first:
+                click.echo(f"{saved}: its training is over, and is not gone on with: for that, give --from")
                 _write_integers(network.eval(), name, tests, output)
             return
         taught = None if teacher is None else _taught(teacher, images)
@@ -184,6 +185,10 @@ def _started(start: Path | None, name: str, images: Dataset, precision: Precisio
         kept = _named(start, copy_parameters, source.model, source.precision, model, precision)
     first = images.batch(spread_indices(len(images), recipe.batch_size))
     initialize_quantizers(model, first, keep=kept)
+    if model.is_quantized:
+        # What can never become integers is refused now, not after hours.
+        for layer_name, layer in model.weighted().items():
+            layer.encode(layer_name)
     return Checkpoint(model, name, images.classes, precision, structure)
 
 

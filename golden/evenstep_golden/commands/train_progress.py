@@ -20,9 +20,10 @@ def train_epochs(
     Parameters
     ----------
     measure : callable
-        Gives the share of test pictures that are right, 0 to 1.
+        Gives the share of test pictures that are right, 0 to 1. Where it raises `ValueError`, that is told instead.
     save : callable
-        Writes the checkpoint, after each epoch. Called in the first process alone, as all printing is done there.
+        Writes the checkpoint after each epoch, before that is measured. Called in the first process alone, as all
+        printing is done there.
     log : path or None
         Folder for TensorBoard.
 
@@ -55,15 +56,22 @@ def train_epochs(
                     progress.update(task, advance=1, description=f"epoch {step // steps + 1}/{epochs}, loss {loss:.3f}")
                     if writer is not None:
                         writer.step(step, loss, trainer.recipe.rate(step, steps))
-                share = measure()
+                mean = total / steps
+                told = f"epoch {trainer.epoch}: loss {mean:.4f}"
+                if processes.is_first:
+                    save()
+                kept = trainer.epoch
+                try:
+                    share = measure()
+                except ValueError as error:
+                    # What has no integers now may have them after another epoch.
+                    progress.print(f"{told}, not measured: {error}", markup=False)
+                    continue
                 if not processes.is_first:
                     continue
-                mean = total / steps
-                progress.print(f"epoch {trainer.epoch}: loss {mean:.4f}, top-1 on test images {100 * share:.2f} %")
+                progress.print(f"{told}, top-1 on test images {100 * share:.2f} %")
                 if writer is not None:
                     writer.epoch(trainer.epoch * steps - 1, mean, share)
-                save()
-                kept = trainer.epoch
         except KeyboardInterrupt:
             hint = f"; --resume goes on after epoch {kept}" if kept else ""
             raise click.ClickException(f"Interrupted in epoch {kept + 1}{hint}") from None

@@ -184,20 +184,22 @@ class Trainer:
         """Check what torch does not: its fused kernels would follow moments of any shape and stride out of memory."""
         own = self._optimizer.state_dict()
         moments, numbers = _MEMORY[self.recipe.optimizer]
+        if self.recipe.optimizer == "sgd" and not self.recipe.momentum:
+            moments = set[str]()
         try:
             groups = [{**group, "lr": None} for group in saved["param_groups"]]
             if groups != [{**group, "lr": None} for group in own["param_groups"]]:
                 raise ValueError("State of the optimizer must be that of this model, which has other parameters")
             parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
             for number, values in saved["state"].items():
-                if set(values) != moments | numbers:
+                if {key for key, value in values.items() if value is not None} != moments | numbers:
                     raise ValueError("State of the optimizer must be complete")
                 for key in moments:
                     _check_moment(values[key], parameters[number])
                 for key in numbers:
                     if not isinstance(values[key], Tensor) or values[key].shape != () or not values[key] >= 1:
                         raise ValueError("Steps of the optimizer must be positive numbers")
-            if epoch and saved["state"].keys() != set(range(len(parameters))):
+            if epoch and moments and saved["state"].keys() != set(range(len(parameters))):
                 raise ValueError("State of the optimizer must be complete")
         except (AttributeError, LookupError, TypeError, RuntimeError) as error:
             raise ValueError(f"State of the optimizer must be complete: {error}") from error

@@ -1,10 +1,12 @@
-"""Options that several commands have."""
+"""Options that several commands have, and those that a command was given to no effect."""
 
 import math
+from collections.abc import Iterable
 
 import click
+from click.core import ParameterSource
 
-__all__ = ["MEGAHERTZ"]
+__all__ = ["MEGAHERTZ", "given_options", "refuse_options"]
 
 
 class _Megahertz(click.FloatRange):
@@ -23,3 +25,15 @@ class _Megahertz(click.FloatRange):
 
 
 MEGAHERTZ = _Megahertz()
+
+
+def given_options(names: Iterable[str]) -> list[str]:
+    """Those of these parameters that the running command was given, not left to their defaults."""
+    context = click.get_current_context()
+    return [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+
+
+def refuse_options(names: Iterable[str], reason: str) -> None:
+    """Raise `click.UsageError` if the running command was given one of these parameters, which would have no effect."""
+    for name in given_options(names):
+        raise click.UsageError(f"--{name.replace('_', '-')} {reason}")

@@ -115,6 +115,19 @@ def test_every_depth_is_needed(seed: int) -> None:
                 compile_network(network, geometry.replace(**{name: value - 1}))
 
 
+def test_sizes_that_are_given_are_kept(tmp_path: Path) -> None:
+    network = sample_network()
+    free = fit_rate(network, Geometry(), frames=5000, clock_hz=CLOCK).geometry
+    kept = fit_rate(network, Geometry(rows=2), frames=5000, clock_hz=CLOCK, fixed=["rows"])
+    assert free.rows != 2 and kept.geometry.rows == 2 and kept.frames(CLOCK) >= 5000
+    kept = fit_area(network, Geometry(lanes=24), luts=9000, memory=2**20, clock_hz=CLOCK, fixed=["lanes"])
+    assert kept.geometry.lanes == 24 and kept.luts <= 9000
+    result = CliRunner().invoke(fit, [str(network_path()), "--luts", "9000", "--rows", "3", "--columns", "8"])
+    assert result.exit_code == 0 and result.output.startswith("3 x 8 x "), result.output
+    with pytest.raises(ValueError, match="must be at most what 1 x 2 x 64 lanes make"):
+        fit_rate(network, Geometry(rows=1, columns=2), frames=10**6, clock_hz=CLOCK, fixed=["rows", "columns"])
+
+
 def test_command_prints_what_generates_the_engine(tmp_path: Path) -> None:
     result = CliRunner().invoke(fit, [str(network_path()), "--frames", "3000"], catch_exceptions=False)
     assert result.exit_code == 0
@@ -139,6 +152,9 @@ def test_command_prints_what_generates_the_engine(tmp_path: Path) -> None:
         ([], "One of --frames, --luts and --device must be given"),
         (["--frames", "1", "--luts", "1"], "One of --frames, --luts and --device must be given"),
         (["--luts", "1", "--device", "ecp5-25f"], "One of --frames, --luts and --device must be given"),
+        (["--device", "ecp5-25f", "--memory", "9"], "--memory belongs to --luts"),
+        (["--frames", "1", "--memory", "9"], "--memory belongs to --luts"),
+        (["--frames", "1", "--act-depth", "64"], "--act-depth is what the network needs: it is chosen, not given"),
         (["--device", "ecp5"], "'ecp5' is not one of 'ice40hx8k', 'ice40up5k'"),
         (["--frames", "0"], "Frames a second must be a positive integer, not 0"),
         (["--frames", "99999999"], "Frames a second must be at most what 16 x 32 x 64 lanes make of"),

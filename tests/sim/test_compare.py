@@ -253,7 +253,10 @@ def test_refusals(network: Network, files: Path) -> None:
     )
     for arguments, message in (
         (["--image", "3"], "--image and --input exclude each other"),
-        (["--manifest", str(files / "net.onnx"), "--rows", "2"], "--manifest excludes --no-engine and the engine's"),
+        (["--manifest", str(files / "net.onnx"), "--rows", "2"], "--rows excludes --manifest, which tells what"),
+        (["--manifest", str(files / "net.onnx"), "--no-engine"], "--manifest excludes --no-engine"),
+        (["--no-engine", "--rows", "4"], "--rows excludes --no-engine: it is the engine's"),
+        (["--no-engine", "--window", "9"], "--window excludes --no-engine: it is the engine's"),
         (["--weight-depth", "2"], r"generate it with --weight-depth \d+; or leave the engine out with --no-engine\Z"),
         (
             ["--no-engine", "--with", str(files / "other.onnx")],

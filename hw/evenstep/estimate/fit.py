@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from evenstep.checks import check_int
@@ -13,11 +13,10 @@ from evenstep.estimate.devices import Device
 from evenstep.estimate.room import memory_room
 from evenstep.spec import THRESHOLD_STYLES, Dense, Geometry, Network
 
-__all__ = ["Fit", "fit_area", "fit_rate", "sized_geometry", "usable_styles"]
+__all__ = ["ARRAY", "SIZED", "Fit", "fit_area", "fit_rate", "sized_geometry", "usable_styles"]
 
-_ROWS = (1, 2, 4, 8, 16)
-_COLUMNS = (1, 2, 4, 8, 16, 32)
-_LANES = (4, 8, 16, 32, 64)
+#: Sizes of arrays that are tried: R, C and K.
+ARRAY = {"rows": (1, 2, 4, 8, 16), "columns": (1, 2, 4, 8, 16, 32), "lanes": (4, 8, 16, 32, 64)}
 #: Parameters as large as can be, in which every network finds room.
 _ROOM = {
     "program_depth": 2**16,
@@ -32,6 +31,8 @@ _ROOM = {
 }
 #: Wide numbers likewise, where a network keeps any.
 _MOST_WIDE = 2**20
+#: What is as large as the network needs; wide numbers that are given are kept as a part, of the depth that it needs.
+SIZED = tuple(_ROOM)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def usable_styles(network: Network, base: Geometry, *, multipliers: int | None =
     usable = []
     for style in THRESHOLD_STYLES:
         # Each row takes one.
-        if style == "requantize" and multipliers is not None and multipliers < _ROWS[-1]:
+        if style == "requantize" and multipliers is not None and multipliers < ARRAY["rows"][-1]:
             continue
         with contextlib.suppress(ValueError):
             sized_geometry(network, base.replace(threshold_style=style))
@@ -110,19 +111,32 @@ def usable_styles(network: Network, base: Geometry, *, multipliers: int | None =
     return tuple(usable)
 
 
-def _candidates(network: Network, base: Geometry, styles: Sequence[str]) -> list[Geometry]:
+def _sizes(base: Geometry, fixed: Collection[str]) -> list[tuple[int, ...]]:
+    """Sizes to try of R, C and K."""
+    return [(getattr(base, name),) if name in fixed else tried for name, tried in ARRAY.items()]
+
+
+def _candidates(network: Network, base: Geometry, styles: Sequence[str], fixed: Collection[str]) -> list[Geometry]:
     """Arrays of every size and style, the smallest by area first."""
     base = _equipped(network, base)
     arrays = [
         base.replace(rows=rows, columns=columns, lanes=lanes, threshold_style=style)
-        for rows, columns, lanes in itertools.product(_ROWS, _COLUMNS, _LANES)
+        for rows, columns, lanes in itertools.product(*_sizes(base, fixed))
         for style in styles or (base.threshold_style,)
         if lanes >= base.output_digits and not (base.neighbours and rows == 1)
     ]
     return sorted(arrays, key=lambda one: (sum(estimate_area(one).luts.values()), one.rows))
 
 
-def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int, styles: Sequence[str] = ()) -> Fit:
+def fit_rate(
+    network: Network,
+    base: Geometry,
+    *,
+    frames: int,
+    clock_hz: int,
+    styles: Sequence[str] = (),
+    fixed: Collection[str] = (),
+) -> Fit:
     """The smallest engine, by estimated area, that makes so many frames a second.
 
     Parameters
@@ -135,6 +149,8 @@ def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int, st
         Frames a second, and its clock.
     styles : sequence of str
         Threshold styles to choose among, all `usable_styles`; none: that of `base`.
+    fixed : collection of str
+        Names in `ARRAY`: sizes that stay those of `base`.
 
     Raises
     ------
@@ -143,21 +159,28 @@ def fit_rate(network: Network, base: Geometry, *, frames: int, clock_hz: int, st
     """
     check_int("Frames a second", frames, 1)
     check_int("Clock", clock_hz, 1)
-    for array in _candidates(network, base, styles):
+    for array in _candidates(network, base, styles, fixed):
         # Not even with every lane in use: needs no compiling to be seen.
         if array.rows * array.columns * array.lanes * clock_hz < network.macs * frames:
             continue
         fit = sized_geometry(network, array)
         if fit.frames(clock_hz) >= frames:
             return fit
+    largest = " x ".join(str(sizes[-1]) for sizes in _sizes(base, fixed))
     raise ValueError(
-        f"Frames a second must be at most what {_ROWS[-1]} x {_COLUMNS[-1]} x {_LANES[-1]} lanes make of "
-        f"{network.name} at {clock_hz} Hz, not {frames}"
+        f"Frames a second must be at most what {largest} lanes make of {network.name} at {clock_hz} Hz, not {frames}"
     )
 
 
 def fit_area(
-    network: Network, base: Geometry, *, luts: int, memory: int | Device, clock_hz: int, styles: Sequence[str] = ()
+    network: Network,
+    base: Geometry,
+    *,
+    luts: int,
+    memory: int | Device,
+    clock_hz: int,
+    styles: Sequence[str] = (),
+    fixed: Collection[str] = (),
 ) -> Fit:
     """The engine that makes most frames a second of those with at most so many LUTs, and memories that fit.
 
@@ -174,7 +197,7 @@ def fit_area(
         check_int("Memory bits", memory, 1)
     best: Fit | None = None
     # The largest first: what has fewer lanes than the best keeps busy cannot be better.
-    for array in reversed(_candidates(network, base, styles)):
+    for array in reversed(_candidates(network, base, styles, fixed)):
         if sum(estimate_area(array).luts.values()) > luts:
             continue
         most = array.rows * array.columns * array.lanes * clock_hz / network.macs

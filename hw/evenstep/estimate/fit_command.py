@@ -6,9 +6,9 @@ import click
 from rich.console import Console
 
 from evenstep.estimate.devices import DEVICES
-from evenstep.estimate.fit import fit_area, fit_rate, usable_styles
+from evenstep.estimate.fit import ARRAY, SIZED, fit_area, fit_rate, usable_styles
 from evenstep.generate.options import generate_command, network_geometry_options
-from evenstep.options import MEGAHERTZ
+from evenstep.options import MEGAHERTZ, given_options, refuse_options
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry
 
@@ -37,8 +37,9 @@ def fit(
 ) -> None:
     """Choose an engine for a NETWORK file: R, C, K, and every depth.
 
-    The other options of `evenstep generate` are taken as they are given; with --threshold-style auto, styles are tried
-    like sizes, those that can run the network. Cycles are exact, LUTs are estimated; the
+    Of R, C and K, those that are given are kept. The other options of `evenstep generate` are taken as they are given;
+    with --threshold-style auto, styles are tried like sizes, those that can run the network. Cycles are exact, LUTs are
+    estimated; the
     command that generates the engine is printed. The default memory is that of an ECP5-85F's block RAMs. Of a device,
     nine LUTs of ten are taken, as routing needs some air, and whole block RAMs.
     """
@@ -46,6 +47,9 @@ def fit(
         raise click.UsageError(
             "One of --frames, --luts and --device must be given, no more: what to be fast enough for, or to fit into"
         )
+    if luts is None:
+        refuse_options(["memory"], "belongs to --luts")
+    refuse_options(SIZED, "is what the network needs: it is chosen, not given")
     if device is not None:
         luts = DEVICES[device].luts * 9 // 10
     read = read_network(network)
@@ -54,12 +58,13 @@ def fit(
     with console.status("Trying engines, the smallest first" if frames else "Trying engines, the largest first"):
         multipliers = None if device is None else DEVICES[device].multipliers
         styles = usable_styles(read, geometry, multipliers=multipliers) if auto_style else ()
+        fixed = given_options(ARRAY)
         if frames is not None:
-            found = fit_rate(read, geometry, frames=frames, clock_hz=clock_hz, styles=styles)
+            found = fit_rate(read, geometry, frames=frames, clock_hz=clock_hz, styles=styles, fixed=fixed)
         else:
             assert luts is not None
             room = memory * 1024 if device is None else DEVICES[device]
-            found = fit_area(read, geometry, luts=luts, memory=room, clock_hz=clock_hz, styles=styles)
+            found = fit_area(read, geometry, luts=luts, memory=room, clock_hz=clock_hz, styles=styles, fixed=fixed)
     g = found.geometry
     console.print(
         f"{g.rows} x {g.columns} x {g.lanes} lanes: {found.program.cycles:,} cycles for {g.batch} frames, "

@@ -4,6 +4,7 @@ import hashlib
 import re
 import tempfile
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -15,8 +16,9 @@ from evenstep.compiler import Program, compile_network
 from evenstep.generate import Manifest, generate_block
 from evenstep.generate.options import geometry_options
 from evenstep.host import Engine
+from evenstep.options import refuse_options
 from evenstep.qonnx import read_network
-from evenstep.spec import PRESETS, Geometry, Network
+from evenstep.spec import Geometry, Network
 from evenstep_golden.reference import Mismatch
 from evenstep_golden.sample import sample_images
 from evenstep_sim.compare.differences import Pair, compare_pairs, first_difference, values_at
@@ -83,8 +85,11 @@ def compare(
     """
     if image is not None and file is not None:
         raise click.UsageError("--image and --input exclude each other: one input is compared")
-    if manifest is not None and (geometry != PRESETS["default"] or not simulated):
-        raise click.UsageError("--manifest excludes --no-engine and the engine's options: it tells what the engine is")
+    engine_options = ["preset", *(field.name for field in fields(Geometry))]
+    if manifest is not None:
+        refuse_options(engine_options, "excludes --manifest, which tells what the engine is")
+    if not simulated:
+        refuse_options([*engine_options, "manifest", "window"], "excludes --no-engine: it is the engine's")
     console = Console()
     loaded = read_network(network)
     inputs = _read_input(file, loaded) if file is not None else _sample(image or 0, loaded)

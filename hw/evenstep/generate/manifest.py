@@ -1,14 +1,16 @@
 """Manifest: the JSON file beside generated Verilog, which says what it is."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from evenstep.axi.registers import REGISTERS
+from evenstep.checks import check_int
 from evenstep.gateware.core_memories import host_words
-from evenstep.generate.verilog import Conventions, Port
+from evenstep.generate.verilog import Conventions, Port, check_identifier
 from evenstep.spec.geometry import Geometry
 
 __all__ = ["Manifest"]
@@ -41,6 +43,11 @@ class Manifest:
         Cycles from a stream's input to its output, where the block has one figure for it.
     generator : str
         Program and version that made it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A value is not of the kind that it is to be, or the Verilog not a file beside the manifest.
     """
 
     block: str
@@ -52,6 +59,18 @@ class Manifest:
     ports: tuple[Port, ...]
     latency: int | None
     generator: str
+
+    def __post_init__(self) -> None:
+        for name in ("block", "module", "verilog", "sha256", "generator"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a text, not {getattr(self, name)!r}")
+        check_identifier("module", self.module)
+        if not self.verilog or Path(self.verilog).name != self.verilog:
+            raise ValueError(f"verilog must be a file beside it, not {self.verilog!r}")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"sha256 must be 64 hexadecimal digits, not {self.sha256!r}")
+        if self.latency is not None:
+            check_int("latency", self.latency, 0)
 
     def to_json(self) -> str:
         """Text of the file, the same for the same values."""
@@ -104,8 +123,6 @@ class Manifest:
                 latency=values["latency"],
                 generator=values["generator"],
             )
-            if Path(manifest.verilog).name != manifest.verilog:
-                raise ValueError(f"verilog must be a file beside it, not {manifest.verilog!r}")
             if values["hash"] != manifest.geometry.hash.hex():
                 raise ValueError("its hash is not that of its parameters")
         except (KeyError, TypeError, ValueError, UnicodeDecodeError, RecursionError) as error:

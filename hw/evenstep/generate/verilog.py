@@ -11,7 +11,7 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
-from evenstep.checks import check_choice
+from evenstep.checks import check_choice, check_int
 from evenstep.generate.tidy import clear_by_loops, tidy
 
 __all__ = ["Conventions", "Port", "emit_verilog"]
@@ -66,6 +66,11 @@ class Port:
     name: str
     direction: str
     width: int
+
+    def __post_init__(self) -> None:
+        check_identifier("Port name", self.name)
+        check_choice("Port direction", self.direction, ("input", "output"))
+        check_int("Port width", self.width, 1)
 
 
 class _Top(Elaboratable):

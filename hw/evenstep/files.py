@@ -16,7 +16,7 @@ def write_file(path: str | Path, content: bytes | str) -> None:
     Raises
     ------
     OSError
-        The folder cannot be made or written.
+        The folder cannot be made or written; it names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,6 +25,9 @@ def write_file(path: str | Path, content: bytes | str) -> None:
     try:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(beside, path)
+    except OSError as error:
+        # Named by what was to be written: what lies beside is gone, and a full disk names nothing.
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         beside.unlink(missing_ok=True)
 

@@ -154,6 +154,16 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
         (good.replace('"lanes": 4', '"lanes": 5'), "its hash is not that of its parameters"),
         (good.replace('"lanes"', '"lines"'), r"missing or unknown: \['lanes', 'lines'\]"),
         (good.replace('"evenstep_threshold.v"', '"../x.v"'), "must be a file beside it"),
+        (good.replace('"evenstep_threshold.v"', "7"), "verilog must be a text, not 7"),
+        (good.replace('"block": "threshold"', '"block": ["threshold"]'), r"block must be a text, not \['threshold'\]"),
+        (good.replace('"module": "', '"module": "1'), "module must be a Verilog identifier, not '1evenstep"),
+        (good.replace(manifest.sha256, "0" * 63), "sha256 must be 64 hexadecimal digits"),
+        (good.replace('"latency": 2', '"latency": "2"'), "latency must be a non-negative integer, not '2'"),
+        (
+            good.replace('"direction": "input"', '"direction": "inout"', 1),
+            "Port direction must be one of input, output",
+        ),
+        (good.replace('"width": 1', '"width": 0', 1), "Port width must be a positive integer, not 0"),
         ("[]", "is no manifest of evenstep"),
     ):
         path.write_text(bad)
@@ -169,7 +179,8 @@ def test_failed_write_keeps_what_existed(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    # Named by the file that is not there, not by what lay beside it.
+    with pytest.raises(OSError, match=r"No space left on device: '[^']*evenstep_dot\.\w+'\Z"):
         generate_block("dot", SMALL.replace(lanes=7), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

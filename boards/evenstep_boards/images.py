@@ -16,15 +16,14 @@ from PIL import Image
 
 from evenstep.spec import Network
 
-__all__ = ["MAX_BYTES", "SAMPLE", "ImageSet", "load_images", "sample_network_path"]
+__all__ = ["MAX_BYTES", "SAMPLE", "ImageSet", "load_images"]
 
 #: Bytes of pixels that a file may hold: 87 times the training images of Fashion-MNIST.
 MAX_BYTES = 1 << 32
-#: What stands for the network and the images that come with the package.
+#: What stands for the images that come with the package.
 SAMPLE = "sample"
 
 _ASSETS = "evenstep_golden"
-_NETWORK = "fashion-mnist-mlp-256-w2a2.onnx"
 _IMAGES = "fashion-mnist-sample.npz"
 # What readers raise on damaged files.
 _DAMAGE = (
@@ -61,17 +60,6 @@ class ImageSet:
         return len(self.pixels)
 
 
-def sample_network_path() -> Path:
-    """File of the network that comes with the package."""
-    return _asset(_NETWORK)
-
-
-def _asset(name: str) -> Path:
-    path = resources.files(_ASSETS) / "assets" / name
-    assert isinstance(path, Path)  # the distribution is never installed as an archive
-    return path
-
-
 def load_images(source: str, network: Network, *, count: int | None = None) -> ImageSet:
     """Load images for `network`.
 
@@ -92,7 +80,7 @@ def load_images(source: str, network: Network, *, count: int | None = None) -> I
     ValueError
         It holds no such images.
     """
-    path = _asset(_IMAGES) if source == SAMPLE else Path(source)
+    path = _sample_path() if source == SAMPLE else Path(source)
     try:
         pixels, labels = _read(path, network)
     except _DAMAGE as error:
@@ -107,6 +95,12 @@ def load_images(source: str, network: Network, *, count: int | None = None) -> I
     if labels is not None and (labels.shape != pixels.shape[:1] or labels.dtype.kind not in "iu"):
         raise ValueError(f"{path} must have {len(pixels)} integers as labels, not {labels.dtype} of {labels.shape}")
     return ImageSet(pixels.reshape(len(pixels), -1)[:count], None if labels is None else labels[:count])
+
+
+def _sample_path() -> Path:
+    path = resources.files(_ASSETS) / "assets" / _IMAGES
+    assert isinstance(path, Path)  # the distribution is never installed as an archive
+    return path
 
 
 def _read(path: Path, network: Network) -> tuple[np.ndarray, np.ndarray | None]:

@@ -1,12 +1,14 @@
-"""Options that several commands have, and those that a command was given to no effect."""
+"""Arguments and options that several commands have, and those that a command was given to no effect."""
 
 import math
 from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
-__all__ = ["MEGAHERTZ", "given_options", "refuse_options"]
+__all__ = ["MEGAHERTZ", "NETWORK", "given_options", "refuse_options"]
 
 
 class _Megahertz(click.FloatRange):
@@ -24,7 +26,21 @@ class _Megahertz(click.FloatRange):
         return number
 
 
+class _NetworkFile(click.Path):
+    """A network: a .onnx file, or a word that stands for one which comes with a package, such as ``sample``."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value, param, ctx):
+        # Entry points, since what stands at the bottom imports none of the packages that networks come with.
+        for entry in entry_points(group="evenstep.networks", name=str(value)):
+            value = entry.load()()
+        return super().convert(value, param, ctx)
+
+
 MEGAHERTZ = _Megahertz()
+NETWORK = _NetworkFile()
 
 
 def given_options(names: Iterable[str]) -> list[str]:

@@ -13,12 +13,11 @@ from typing import Any
 
 from evenstep.compiler import compile_network
 from evenstep.files import write_file
-from evenstep.qonnx import read_network
 from evenstep.spec import Network
 from evenstep_boards.board import Board
 from evenstep_boards.build import build_board, read_build
 from evenstep_boards.catalog import BOARDS, find_board
-from evenstep_boards.images import sample_network_path
+from evenstep_golden.sample import sample_network
 
 # Around the table, in a document.
 _BEGIN = "<!-- table: python tests/benchmarks/boards.py -->"
@@ -90,7 +89,7 @@ def main() -> int:
     parser.add_argument("--as-built", action="store_true", help="read what is there, whatever it was built of")
     parser.add_argument("--document", type=Path, help="file whose table is replaced")
     arguments = parser.parse_args()
-    network = read_network(sample_network_path())
+    network = sample_network()
     rows, notes, failures = [], [], 0
     for board in map(find_board, arguments.boards):
         try:

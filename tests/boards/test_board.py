@@ -11,13 +11,12 @@ from serial.tools import list_ports
 
 from evenstep.compiler import compile_network
 from evenstep.host import LinkError
-from evenstep.qonnx import read_network
 from evenstep.spec import PRESETS, Dense, Encoding, Network, Thresholds
 from evenstep_boards.catalog import BOARDS, find_board
 from evenstep_boards.clocks import ecp5_pll, gowin_pll, ice40_pll
-from evenstep_boards.images import sample_network_path
 from evenstep_boards.serial import find_port
 from evenstep_boards.top import BoardTop
+from evenstep_golden.sample import sample_network
 
 # The engine with nothing in it but what the top needs.
 TINY = {"rows": 1, "columns": 1, "lanes": 4, "weight_depth": 64, "act_depth": 64, "threshold_depth": 64}
@@ -54,7 +53,7 @@ def test_documented_figures_are_of_these_engines() -> None:
 @pytest.mark.parametrize("name", ["icebreaker", "ulx3s", "ecpix5", "orangecrab", "gatemateevb"])
 def test_the_shipped_network_fits(name: str) -> None:
     geometry = BOARDS[name].geometry
-    program = compile_network(read_network(sample_network_path()), geometry)
+    program = compile_network(sample_network(), geometry)
     assert program.useful > 0.9, "an engine that fits the network keeps its array busy"
     assert not any(result.overwritten for result in program.results), "every boundary can be read after a run"
 
@@ -62,7 +61,7 @@ def test_the_shipped_network_fits(name: str) -> None:
 def test_the_shipped_network_is_refused_where_it_does_not_fit() -> None:
     expected = r"^Weights of the network need 5232 words, 3184 more than the engine has: "
     with pytest.raises(ValueError, match=expected):
-        compile_network(read_network(sample_network_path()), BOARDS["tangnano9k"].geometry)
+        compile_network(sample_network(), BOARDS["tangnano9k"].geometry)
 
 
 def test_a_smaller_network_fits_the_smallest_board() -> None:

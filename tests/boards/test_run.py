@@ -17,14 +17,14 @@ from serial.tools import list_ports
 from evenstep.generate import generate_block
 from evenstep.host import Engine, LinkError, Transport, open_transport
 from evenstep.link.protocol import Region
-from evenstep.qonnx import read_network, write_network
+from evenstep.qonnx import write_network
 from evenstep.spec import Dense, Encoding, Geometry, Network
 from evenstep_boards.catalog import BOARDS
 from evenstep_boards.commands.run import run
-from evenstep_boards.images import load_images, sample_network_path
+from evenstep_boards.images import load_images
 from evenstep_boards.run import BoardPart
 from evenstep_boards.serial import SerialTransport, find_port
-from evenstep_golden.sample import network_path, sample_images
+from evenstep_golden.sample import network_path, sample_images, sample_network
 from evenstep_sim.virtual import build_engine
 from tests.sim.serving import COMMAND, Served, evenstep, serving
 
@@ -44,7 +44,7 @@ def served(request: pytest.FixtureRequest, manifest: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def network() -> Network:
-    return read_network(sample_network_path())
+    return sample_network()
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -176,7 +176,10 @@ def test_targets_and_manifests_that_are_none(manifest: Path, tmp_path: Path, mon
         (("x", "sample", "sample", *given), "x cannot be opened: No such file or directory"),
         (("/dev/null", "sample", "sample", *given), "/dev/null cannot be opened: "),
         (("x", "sample", "sample", "--manifest", "bad.json"), "bad.json is no manifest of evenstep: misses 'format'"),
-        (("x", "nowhere.onnx", "sample", *given), "[Errno 2] No such file or directory: 'nowhere.onnx'"),
+        (
+            ("x", "nowhere.onnx", "sample", *given),
+            "Error: Invalid value for 'NETWORK': File 'nowhere.onnx' does not exist.",
+        ),
         (("x", "sample", "nowhere.png", *given), "[Errno 2] No such file or directory: 'nowhere.png'"),
     ):
         assert failure(*arguments).startswith(message), failure(*arguments)

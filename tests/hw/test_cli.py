@@ -43,7 +43,7 @@ def test_generate_then_estimate(tmp_path: Path) -> None:
         (["generate", "--name", "a b"], "Module name must be a Verilog identifier, not 'a b'"),
         (["generate", "--preset", "huge"], "Invalid value for '--preset': 'huge' is not one of"),
         (["generate", "--block", "dot", "--output", "file/x"], "file/x: Not a directory"),
-        (["estimate", "missing.onnx"], "missing.onnx: No such file or directory"),
+        (["estimate", "missing.onnx"], "Invalid value for '[NETWORK]': File 'missing.onnx' does not exist."),
         (["estimate", "file"], "file"),
         (["estimate", str(network_path()), "--lanes", "2"], "--"),
         (

@@ -122,8 +122,9 @@ def test_program_file(tmp_path: Path) -> None:
     """Weights lie beside it, for whatever fills external memory."""
     write_network(network(), tmp_path / "net.onnx")
     manifest = generate_block("axi-engine", GEOMETRY, tmp_path)
-    arguments = [str(tmp_path / "net.onnx"), str(tmp_path / f"{manifest.module}.json"), "--memory-base", "8192"]
-    result = CliRunner().invoke(compile_command, arguments, catch_exceptions=False)
+    arguments = [str(tmp_path / "net.onnx"), str(tmp_path / f"{manifest.module}.json"), "--memory-base=8192"]
+    output = ["--output", str(tmp_path / "net.program.json")]
+    result = CliRunner().invoke(compile_command, [*arguments, *output], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     program = compile_network(network(), GEOMETRY, memory_base=8192)
     file = json.loads((tmp_path / "net.program.json").read_text())

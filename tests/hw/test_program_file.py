@@ -41,15 +41,18 @@ def words_of(codes: np.ndarray, place: dict, lanes: int, bits: int) -> list[int]
 
 
 @pytest.mark.parametrize("changes", [{}, {"counter": "ice40", "encoding": "odd-level"}], ids=["plain", "recoded"])
-def test_a_host_of_ones_own_runs_it(changes: dict, tmp_path: Path) -> None:
+def test_a_host_of_ones_own_runs_it(changes: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the file alone: load, write inputs, run, read codes and results."""
     write_network(network(), tmp_path / "net.onnx")
     geometry = GEOMETRY.replace(**changes)
     manifest = generate_block("engine", geometry, tmp_path)
     arguments = [str(tmp_path / "net.onnx"), str(tmp_path / f"{manifest.module}.json")]
+    # Here, not beside the network: the one that comes with the package lies among its files.
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     result = CliRunner().invoke(compile_command, arguments)
     assert result.exit_code == 0, result.output
-    file = json.loads((tmp_path / "net.program.json").read_text())
+    file = json.loads(Path("net.program.json").read_text())
     assert f"{file['cycles']:,} cycles a run, exactly" in result.output
     assert file["engine"] == geometry.hash.hex()
     pictures = np.random.default_rng(6).integers(0, 16, (2, 3, 4, 4))
@@ -80,7 +83,8 @@ def test_a_host_of_ones_own_runs_it(changes: dict, tmp_path: Path) -> None:
             assert found == [value & 2 ** file["result_bits"] - 1 for value in wanted]
 
 
-def test_bad_input(tmp_path: Path) -> None:
+def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     write_network(network(), tmp_path / "net.onnx")
     manifest = generate_block("engine", GEOMETRY.replace(convolution=False), tmp_path)
     arguments = [str(tmp_path / "net.onnx"), str(tmp_path / f"{manifest.module}.json")]

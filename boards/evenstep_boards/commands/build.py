@@ -10,12 +10,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from evenstep.options import MEGAHERTZ
+from evenstep.options import MEGAHERTZ, NETWORK
 from evenstep.qonnx import read_network
 from evenstep_boards.board import Board
 from evenstep_boards.build import build_board
 from evenstep_boards.catalog import find_board
-from evenstep_boards.images import SAMPLE, sample_network_path
 
 __all__ = ["DEFAULT_FOLDER", "Stages", "build"]
 
@@ -24,7 +23,7 @@ DEFAULT_FOLDER = Path("evenstep-build")
 
 @click.command()
 @click.argument("board")
-@click.argument("network", required=False)
+@click.argument("network", type=NETWORK, required=False)
 @click.option("--seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Placements to try.")
 @click.option(
     "--with",
@@ -46,7 +45,7 @@ DEFAULT_FOLDER = Path("evenstep-build")
     help="Folder for the files; made if missing.",
 )
 def build(
-    board: str, network: str | None, seeds: int, changes: tuple[str, ...], clock: float | None, output: Path
+    board: str, network: Path | None, seeds: int, changes: tuple[str, ...], clock: float | None, output: Path
 ) -> None:
     """Build a bitstream for BOARD, with NETWORK inside of it, or in a file beside it for the board's flash memory.
 
@@ -57,13 +56,12 @@ def build(
     chosen = _changed(find_board(board), changes)
     if clock is not None:
         chosen = replace(chosen, clock_hz=round(clock * 1e6))
-    path = sample_network_path() if network == SAMPLE else network
     console = Console()
     with Stages(console) as stages:
         result = build_board(
             chosen,
             output,
-            network=None if path is None else read_network(path),
+            network=None if network is None else read_network(network),
             seeds=seeds,
             progress=stages.report,
         )

@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from evenstep.estimate.devices import DEVICES
 from evenstep.files import check_outputs, write_file
-from evenstep.options import MEGAHERTZ
+from evenstep.options import MEGAHERTZ, NETWORK
 from evenstep.qonnx import read_network
 from evenstep.spec import COUNTERS, PIECEWISE_STYLES, THRESHOLD_STYLES, WEIGHT_ENCODINGS, Network
 from evenstep_boards.explore import METHODS, PLACES, Exploration, Plan, Sweep
 from evenstep_boards.explore import explore as run_exploration
 from evenstep_boards.explore.tables import print_exploration, to_csv, to_json
-from evenstep_boards.images import SAMPLE, ImageSet, load_images, sample_network_path
+from evenstep_boards.images import SAMPLE, ImageSet, load_images
 from evenstep_boards.measure import Store
 
 __all__ = ["explore"]
@@ -78,7 +78,7 @@ def _sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("networks", nargs=-1, required=True, metavar="NETWORK...")
+@click.argument("networks", type=NETWORK, nargs=-1, required=True, metavar="NETWORK...")
 @click.option("--device", type=click.Choice(list(DEVICES)), required=True, help="FPGA that engines must fit.")
 @_sweep_options
 @click.option("--clock", type=MEGAHERTZ, help="Of all engines, in MHz.  [default: 25, or as routed]")
@@ -108,7 +108,7 @@ def _sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "json_file", type=_FILE, help="JSON file for all engines that fit.")
 @click.option("--csv", "csv_file", type=_FILE, help="CSV file for them.")
 def explore(
-    networks: tuple[str, ...],
+    networks: tuple[Path, ...],
     device: str,
     clock: float | None,
     synthesize: bool,
@@ -194,9 +194,8 @@ def _find_picture() -> Callable[..., str]:
     return draw_picture
 
 
-def _load_networks(names: tuple[str, ...]) -> dict[str, tuple[str, Network]]:
+def _load_networks(paths: tuple[Path, ...]) -> dict[str, tuple[str, Network]]:
     """Networks with the digests of their files, by what tables call them."""
-    paths = [sample_network_path() if name == SAMPLE else Path(name) for name in names]
     stems = [path.stem for path in paths]
     loaded = {}
     for path, stem in zip(paths, stems, strict=True):

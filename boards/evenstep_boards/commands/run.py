@@ -9,11 +9,11 @@ from rich.table import Table
 
 from evenstep.generate import Manifest
 from evenstep.host import Engine
-from evenstep.options import MEGAHERTZ
+from evenstep.options import MEGAHERTZ, NETWORK
 from evenstep.qonnx import read_network
 from evenstep_boards.catalog import BOARDS
 from evenstep_boards.commands.build import DEFAULT_FOLDER
-from evenstep_boards.images import SAMPLE, ImageSet, load_images, sample_network_path
+from evenstep_boards.images import ImageSet, load_images
 from evenstep_boards.run import BoardPart, RunResult, run_images
 
 __all__ = ["run"]
@@ -24,7 +24,7 @@ _LISTED = 20
 
 @click.command()
 @click.argument("target")
-@click.argument("network")
+@click.argument("network", type=NETWORK)
 @click.argument("images")
 @click.option(
     "--manifest",
@@ -36,7 +36,7 @@ _LISTED = 20
 @click.option("--baud", type=click.IntRange(1), help="Of a serial port.  [default: the manifest's, or the board's]")
 def run(
     target: str,
-    network: str,
+    network: Path,
     images: str,
     manifest: Path | None,
     count: int | None,
@@ -52,7 +52,7 @@ def run(
     console = Console()
     path = _find_manifest(target, manifest)
     described, board = Manifest.read(path), BoardPart.read(path)
-    chosen = read_network(sample_network_path() if network == SAMPLE else Path(network))
+    chosen = read_network(network)
     pictures = load_images(images, chosen, count=count)
     with Engine.open(target, described, baud=baud or board.baud) as engine:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

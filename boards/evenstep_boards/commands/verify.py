@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from evenstep.options import NETWORK
 from evenstep.qonnx import read_network
 from evenstep_boards.catalog import find_board
 from evenstep_boards.commands.build import DEFAULT_FOLDER, Stages
-from evenstep_boards.images import SAMPLE, load_images, sample_network_path
+from evenstep_boards.images import SAMPLE, load_images
 from evenstep_boards.verify import verify_build
 
 __all__ = ["verify"]
@@ -16,7 +17,7 @@ __all__ = ["verify"]
 
 @click.command()
 @click.argument("board")
-@click.argument("network", default=SAMPLE)
+@click.argument("network", type=NETWORK, default=SAMPLE)
 @click.argument("images", default=SAMPLE)
 @click.option("--images", "count", type=click.IntRange(1), default=3, show_default=True, help="Images to run.")
 @click.option(
@@ -26,7 +27,7 @@ __all__ = ["verify"]
     show_default=True,
     help="Folder that evenstep build wrote.",
 )
-def verify(board: str, network: str, images: str, count: int, output: Path) -> None:
+def verify(board: str, network: Path, images: str, count: int, output: Path) -> None:
     """Verify what evenstep build made for BOARD, below its source: the tools are not trusted.
 
     An iCE40's bitstream is taken apart by Project IceStorm's own tool; of an ECP5, a Gowin GW1N or a GateMate it is the
@@ -36,7 +37,7 @@ def verify(board: str, network: str, images: str, count: int, output: Path) -> N
     any integer differs.
     """
     chosen = find_board(board)
-    loaded = read_network(sample_network_path() if network == SAMPLE else Path(network))
+    loaded = read_network(network)
     pictures = load_images(images, loaded, count=count)
     console = Console()
     with Stages(console) as stages:

@@ -9,6 +9,7 @@ import click
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from evenstep.options import NETWORK
 from evenstep.qonnx import read_network
 from evenstep.spec import Network
 from evenstep_golden.commands.data_options import DataChoice, data_options
@@ -84,7 +85,7 @@ def _compared(what: str, network: Network, images: Dataset, expected: _Function,
 
 
 @click.command()
-@click.argument("network", type=_FILE)
+@click.argument("network", type=NETWORK)
 @click.option("--checkpoint", type=_FILE, help="Compare with the torch evaluation of this checkpoint.")
 @click.option("--float", "whole", type=_FILE, help="Also show what this float checkpoint gets right.")
 @click.option("--qonnx", type=click.IntRange(0), default=0, help="Compare this many images with the qonnx executor.")
@@ -93,7 +94,7 @@ def _compared(what: str, network: Network, images: Dataset, expected: _Function,
 def evaluate(
     network: Path, checkpoint: Path | None, whole: Path | None, qonnx: int, images: int | None, data: DataChoice
 ) -> None:
-    """Run NETWORK, a .onnx file, on test images: float, quantized and integer execution beside each other.
+    """Run NETWORK, a .onnx file or the word sample, on test images: float, quantized and integer execution.
 
     Exits with an error if a comparison finds a single differing integer.
     """

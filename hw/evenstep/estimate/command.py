@@ -14,6 +14,7 @@ from evenstep.estimate.styles import pick_style
 from evenstep.gateware.core_memories import host_words
 from evenstep.generate.options import network_geometry_options
 from evenstep.link.protocol import Region
+from evenstep.options import NETWORK
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry
 
@@ -21,14 +22,14 @@ __all__ = ["estimate"]
 
 
 @click.command()
-@click.argument("network", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.argument("network", type=NETWORK, required=False)
 @click.option("--family", type=click.Choice(list(FAMILIES)), help="FPGA family.  [default: the counter's, or ecp5]")
 @network_geometry_options
 def estimate(network: Path | None, family: str | None, geometry: Geometry, auto_style: bool) -> None:
-    """Print memory and area of an engine and, for a NETWORK file, its exact cycles.
+    """Print memory and area of an engine and, for a NETWORK, its exact cycles.
 
-    Area is an estimate: of an array within 5 % of what nextpnr places, but with breakpoints; of other parts a first
-    figure.
+    NETWORK is a .onnx file, or the word sample for the one that comes with the package. Area is an estimate: of an
+    array within 5 % of what nextpnr places, but with breakpoints; of other parts a first figure.
     """
     console = Console()
     read = None if network is None else read_network(network)

@@ -8,7 +8,7 @@ from rich.console import Console
 from evenstep.estimate.devices import DEVICES
 from evenstep.estimate.fit import ARRAY, SIZED, fit_area, fit_rate, usable_styles
 from evenstep.generate.options import generate_command, network_geometry_options
-from evenstep.options import MEGAHERTZ, given_options, refuse_options
+from evenstep.options import MEGAHERTZ, NETWORK, given_options, refuse_options
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry
 
@@ -16,7 +16,7 @@ __all__ = ["fit"]
 
 
 @click.command()
-@click.argument("network", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("network", type=NETWORK)
 @click.option("--clock", type=MEGAHERTZ, default=25.0, show_default=True, help="Of the engine, in MHz.")
 @click.option("--frames", type=int, help="Frames a second: the smallest engine that makes them.")
 @click.option("--luts", type=int, help="LUTs, memories left out: the fastest engine that has no more.")
@@ -35,13 +35,13 @@ def fit(
     geometry: Geometry,
     auto_style: bool,
 ) -> None:
-    """Choose an engine for a NETWORK file: R, C, K, and every depth.
+    """Choose an engine for a NETWORK: R, C, K, and every depth.
 
-    Of R, C and K, those that are given are kept. The other options of `evenstep generate` are taken as they are given;
-    with --threshold-style auto, styles are tried like sizes, those that can run the network. Cycles are exact, LUTs are
-    estimated; the
-    command that generates the engine is printed. The default memory is that of an ECP5-85F's block RAMs. Of a device,
-    nine LUTs of ten are taken, as routing needs some air, and whole block RAMs.
+    NETWORK is a .onnx file, or the word sample for the one that comes with the package. Of R, C and K, those that are
+    given are kept. The other options of `evenstep generate` are taken as they are given; with --threshold-style auto,
+    styles are tried like sizes, those that can run the network. Cycles are exact, LUTs are estimated; the command that
+    generates the engine is printed. The default memory is that of an ECP5-85F's block RAMs. Of a device, nine LUTs of
+    ten are taken, as routing needs some air, and whole block RAMs.
     """
     if sum(given is not None for given in (frames, luts, device)) != 1:
         raise click.UsageError(

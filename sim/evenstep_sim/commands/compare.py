@@ -16,7 +16,7 @@ from evenstep.compiler import Program, compile_network
 from evenstep.generate import Manifest, generate_block
 from evenstep.generate.options import geometry_options
 from evenstep.host import Engine
-from evenstep.options import refuse_options
+from evenstep.options import NETWORK, refuse_options
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry, Network
 from evenstep_golden.reference import Mismatch
@@ -36,11 +36,13 @@ _MAX_WINDOW = 100_000
 
 
 @click.command()
-@click.argument("network", type=_FILE)
+@click.argument("network", type=NETWORK)
 @click.option("--image", type=click.IntRange(0, 199), help="Input: this one of the shipped test images.  [default: 0]")
 @click.option("--input", "file", type=_FILE, help="Input: a .npy file of integer codes, as many as the network takes.")
 @click.option("--checkpoint", type=_FILE, help="Also torch's evaluation of this checkpoint.")
-@click.option("--with", "others", type=_FILE, multiple=True, help="Also another .onnx file, by the integer reference.")
+@click.option(
+    "--with", "others", type=NETWORK, multiple=True, help="Also another .onnx file, by the integer reference."
+)
 @click.option("--qonnx/--no-qonnx", default=True, show_default=True, help="Also the qonnx executor.")
 @click.option("--engine/--no-engine", "simulated", default=True, show_default=True, help="Also the simulated engine.")
 @click.option(
@@ -77,9 +79,10 @@ def compare(
     output: Path,
     geometry: Geometry,
 ) -> None:
-    """Run all implementations of NETWORK, a .onnx file, on one input, and compare every integer of every layer.
+    """Run all implementations of NETWORK on one input, and compare every integer of every layer.
 
-    The integer reference always runs; the qonnx executor where it is installed; the engine, compiled by Verilator, and
+    NETWORK is a .onnx file, or the word sample for the one that comes with the package. The integer reference always
+    runs; the qonnx executor where it is installed; the engine, compiled by Verilator, and
     torch on request. The first layer, channel and position that differ are named, with all values; where the engine
     differs, a waveform of the cycles in which that layer drains is left. The exit status is 1 if anything differs.
     """

@@ -8,6 +8,7 @@ import click
 from evenstep.compiler import compile_network
 from evenstep.generate import generate_block
 from evenstep.generate.options import geometry_options
+from evenstep.options import NETWORK
 from evenstep.qonnx import read_network
 from evenstep.spec import Geometry
 from evenstep_sim.virtual import EngineServer, PtyEndpoint, TcpEndpoint, build_engine
@@ -17,7 +18,7 @@ __all__ = ["serve"]
 
 
 @click.command()
-@click.argument("network", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.argument("network", type=NETWORK, required=False)
 @click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 for any that is free.  [default: 0]")
 @click.option("--pty", is_flag=True, help="A pseudo-terminal, which looks like a serial port, instead of a TCP port.")
 @click.option(

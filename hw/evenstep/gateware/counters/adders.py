@@ -61,11 +61,14 @@ class Adder:
         Some `Pair` each, or one `Selected`: up to two operands, but where a plan for 7-series has more.
     total : Signal
         Gets the sum: a bit for each position, and one more if the last carry is kept.
+    apart : bool
+        Whether its first carry must start at a position that makes no bit of the segment before; see `loops`.
     """
 
     carry: Pair | None
     positions: Sequence[Sequence[Pair] | Selected]
     total: Signal
+    apart: bool = False
 
     @property
     def spilled(self) -> Value | None:

@@ -64,6 +64,9 @@ class _Chain(Elaboratable):
 
         before: Value | None = None
         for index, adder in enumerate(self.adders):
+            if adder.apart:
+                cut(Const(0, 1), before)
+                before = None
             if index or adder.carry:
                 cut(adder.carry.value if adder.carry else Const(0, 1), before)
             for place, operands in enumerate(adder.positions):

@@ -33,6 +33,9 @@ class _Chain(Elaboratable):
         halves: list[tuple[int, tuple[Value, ...], Value | None]] = []
         for index, adder in enumerate(self.adders):
             before = self.adders[index - 1].spilled if index else None
+            if adder.apart:
+                halves.append((*_cut(NOTHING), before))
+                before = None
             halves.append((*_cut(adder.carry or NOTHING), before))
             for place, operands in enumerate(adder.positions):
                 halves.append((*_position(operands), adder.total[place]))

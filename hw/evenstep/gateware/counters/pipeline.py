@@ -1,11 +1,13 @@
 """Plans in hardware: segments, and the registers between their stages."""
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 
 from amaranth.hdl import Module, Signal, Value
 
 from evenstep.checks import check_int
 from evenstep.gateware.counters.adders import Adder, Pair
+from evenstep.gateware.counters.loops import separate_starts
 from evenstep.gateware.counters.plan import Operand, Plan
 
 __all__ = ["Given", "add_plan", "check_latency"]
@@ -53,6 +55,7 @@ def add_plan(
     """
     end = plan.stages + landing
     registered = plan.boundaries(latency) | set(range(plan.stages + 1, end + 1))
+    apart = separate_starts(plan, registered, end)
     bits: dict[int, tuple[Hashable, Value, Value, int]] = {number: (*each[0], 0) for number, each in enumerate(given)}
     delayed: dict[tuple[Hashable, int], Value] = {}
 
@@ -84,11 +87,11 @@ def add_plan(
     def adder(index: int) -> Adder:
         if index == len(plan.segments):
             assert accumulator is not None
-            return accumulator(last)
+            return replace(accumulator(last), apart=index in apart)
         segment = plan.segments[index]
         carry = operand(segment.stage, segment.carry) if segment.carry else None
         places = [[operand(segment.stage, each) for each in operands] for operands in segment.positions]
-        return Adder(carry, places, totals[index])
+        return Adder(carry, places, totals[index], apart=index in apart)
 
     def last(planned: Operand) -> Pair:
         return operand(end, planned)

@@ -26,7 +26,7 @@ class ExactSum:
     node : str
         Its name.
     grain : array of float64, shape (1,) or (channels,)
-        What its inputs are whole multiples of.
+        What its inputs are whole multiples of; negative where the numbers fall as the integers rise.
     unit : array of float64, shape (1,) or (outputs,)
         What one of the sum of the multiples, or of their products with `weights`, is worth.
     weights : array of int64 or None
@@ -35,6 +35,8 @@ class ExactSum:
         Numbers that a mean is of.
     largest : int
         Largest magnitude of a multiple that the weights are taken with, or of the sum where there are none.
+    axis : int
+        Which axis of its inputs channels lie along.
     """
 
     node: str
@@ -43,6 +45,7 @@ class ExactSum:
     weights: np.ndarray | None = None
     window: int = 1
     largest: int = 0
+    axis: int = 1
 
 
 class _Writer:
@@ -61,8 +64,9 @@ class _Writer:
         return name
 
 
-def _columns(values: np.ndarray, rank: int) -> np.ndarray:
-    return values if values.size == 1 else values.reshape(-1, *[1] * (rank - 2))
+def _columns(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
+    """One number a channel, as it meets a tensor of that `rank`; a flat one has its channels last."""
+    return values if values.size == 1 else values.reshape(-1, *[1] * max(0, rank - 1 - axis))
 
 
 def _sums(out: _Writer, node: NodeProto, exact: ExactSum, taken: list[str]) -> str:
@@ -117,11 +121,11 @@ def _write(out: _Writer, node: NodeProto, exact: ExactSum, ranks: dict[str, int]
     taken: list[str] = []
     for place, name in enumerate(node.input[:varying]):
         prefix = f"{last}:{place}"
-        grain = out.constant(f"{prefix}:grain", _columns(exact.grain, ranks[name]), np.float32)
+        grain = out.constant(f"{prefix}:grain", _columns(exact.grain, ranks[name], exact.axis), np.float32)
         multiple = out.node("Div", [name, grain], f"{prefix}:multiple")
         taken.append(out.node("Round", [multiple], f"{prefix}:integers"))
     double = _sums(out, node, exact, taken)
-    unit = out.constant(f"{last}:unit", _columns(exact.unit, rank), np.float64)
+    unit = out.constant(f"{last}:unit", _columns(exact.unit, rank, exact.axis), np.float64)
     worth = out.node("Mul", [double, unit], f"{last}:worth")
     has_bias = exact.weights is not None and len(node.input) > 2 and node.input[2]
     float_ = out.node("Cast", [worth], f"{last}:float" if has_bias else last, to=TensorProto.FLOAT)

@@ -97,7 +97,7 @@ class Lowering:
         self.sums: list[ExactSum] = []
         self.scales: dict[str, float] = {}
         self.exact_boundaries: dict[str, Boundary] = {}
-        self._raw: dict[str, tuple[Boundary | None, Boundary]] = {}
+        self._raw: dict[str, tuple[Boundary | None, Boundary | None]] = {}
         self.input: Boundary | None = None
         self.view: np.ndarray | None = None
         self.end: str | None = None
@@ -202,22 +202,38 @@ class Lowering:
         return value
 
     def add_exactly(
-        self, node: NodeProto, source: Value, unit: np.ndarray, weights: np.ndarray | None = None, window: int = 1
+        self,
+        node: NodeProto,
+        source: Value,
+        unit: np.ndarray,
+        weights: np.ndarray | None = None,
+        window: int = 1,
+        zeros: tuple[np.ndarray, ...] = (),
     ) -> None:
-        """Note that a node adds integers, each worth `unit` of those that `source` takes."""
-        halves = 1 if not (source.zero % 1).any() else 2
-        if (source.zero * 2 % 1).any():
+        """Note that a node adds integers, each worth `unit` of those that `source` takes.
+
+        Parameters
+        ----------
+        zeros
+            Zero points of all that it adds, where `source` is the sum of several results: two halves make a whole.
+        """
+        zeros = zeros or (source.zero,)
+        if any((zero * 2 % 1).any() for zero in zeros):
             return
+        halves = 2 if any((zero % 1).any() for zero in zeros) else 1
         largest = max(float(np.abs(end - source.zero).max()) for end in (source.low, source.high)) * halves * window
-        exact = ExactSum(node.name, np.abs(source.unit) / halves, unit / halves, weights, window, int(largest))
-        self.sums.append(exact)
+        # Both scales with their signs: the multiples are then the integers themselves, negative scale or not.
+        axis = 1 if source.axes is None else 1 + source.axes.index(0)
+        grain, unit = source.unit / halves, unit / halves
+        self.sums.append(ExactSum(node.name, grain, unit, weights, window, int(largest), axis))
 
     def see_sums(self, tensor: str, source: Value, value: Value) -> None:
         """Note where the sums of a layer of weights on `source` are to be seen, if it will have no thresholds."""
         whole = np.array([1.0 if not (source.zero % 1).any() else 2.0])
+        exact = Boundary(f"{tensor}:sums", whole, value.zero, value.shape, value.axes)
         self._raw[value.source] = (
             None if value.steps else Boundary(tensor, value.unit, value.zero, value.shape, value.axes),
-            Boundary(f"{tensor}:sums", whole, value.zero, value.shape, value.axes),
+            exact if any(one.node == value.source for one in self.sums) else None,
         )
 
     def taken(self, value: Value) -> tuple[str, ...]:
@@ -236,7 +252,8 @@ class Lowering:
                 plain, exact = self._raw[value.source]
                 if plain is not None:
                     self.boundaries[value.source] = plain
-                self.exact_boundaries[value.source] = exact
+                if exact is not None:
+                    self.exact_boundaries[value.source] = exact
             value = replace(value, raw=None)
         if value.pool is not None:
             if not value.rises(value.pooled).all():

@@ -176,7 +176,7 @@ def lower_sum(lowering: Lowering, node: NodeProto) -> None:
             low=one.low * ratio + other.low,
             high=one.high * ratio + other.high,
         )
-        lowering.add_exactly(node, total, other.unit)
+        lowering.add_exactly(node, total, other.unit, zeros=(one.zero * ratio, other.zero))
         one = _times(lowering, f"{node.name}.scale", one, ratio.astype(np.int64))
     else:
         factors = _factors(one, other)

@@ -1,13 +1,14 @@
 """The end of a network: integers of which the largest decides the class."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from onnx import NodeProto
 
 from evenstep.spec import INPUT, Line, Rescale, signed_bits
-from evenstep_golden.frontend.lowering import Boundary, Lowering
+from evenstep_golden.frontend.lowering import Boundary, Lowering, attribute
 from evenstep_golden.frontend.value import Floats, Value
 
 __all__ = ["LOGITS", "lower_end", "pass_ending"]
@@ -25,8 +26,27 @@ def pass_ending(lowering: Lowering, node: NodeProto) -> None:
     """Leave out what only picks the largest number, or rises with it."""
     if any(lowering.uses(name) > (name in lowering.outputs) for name in node.output):
         raise ValueError(f"{node.op_type} must be the model's last node")
-    lowering.end = node.input[0]
-    lowering.give(node, lowering.quantity(node.input[0]))
+    known = lowering.quantity(node.input[0])
+    if isinstance(known, Value):
+        _check_same_class(lowering, node, known)
+    lowering.picked.update(dict.fromkeys(node.output, node.input[0]))
+    lowering.give(node, known)
+
+
+def _check_same_class(lowering: Lowering, node: NodeProto, value: Value) -> None:
+    """Raise `ValueError` unless a node looks for the largest number among channels, the first of equal ones."""
+    for name, wanted in (("largest", 1), ("select_last_index", 0)):
+        if attribute(node, name, wanted) != wanted:
+            raise ValueError(f"{name} of {node.op_type} must be {wanted}, not {attribute(node, name, wanted)}")
+    rank = len(lowering.shapes[node.input[0]])
+    # Up to version 12, what lies behind the axis is one axis with it.
+    joined = node.op_type in ("Softmax", "LogSoftmax") and lowering.opset(node) < 13
+    axis = attribute(node, "axis", {"ArgMax": 0, "TopK": -1}.get(node.op_type, 1 if joined else -1))
+    first = axis + rank if axis < 0 else axis
+    channels = 1 if value.axes is None else 1 + value.axes.index(0)
+    axes: Sequence[int] = range(first, rank) if joined and first > 0 else (first,)
+    if channels not in axes:
+        raise ValueError(f"{node.op_type} must be over the channels, axis {channels}, not over axis {axis}")
 
 
 def _rounded(name: str, value: Value, gain: np.ndarray, bias: np.ndarray) -> tuple[Rescale, float]:
@@ -44,8 +64,10 @@ def _rounded(name: str, value: Value, gain: np.ndarray, bias: np.ndarray) -> tup
 
 def lower_end(lowering: Lowering, output: str) -> None:
     """Give the network a last layer: the model's `output` as it is, or rescaled to one step for all channels."""
-    tensor = output if lowering.end is None else lowering.end
-    known = lowering.quantity(tensor)
+    tensor = lowering.picked.get(output, output)
+    known = lowering.tensors.get(tensor)
+    if not isinstance(known, Value | Floats):
+        raise ValueError(f"output {output!r} must depend on the model's input, which it does not")
     if isinstance(known, Floats):
         raise ValueError("the model must have layers of quantized weights, not none")
     value, curved = known, False

@@ -100,7 +100,8 @@ class Lowering:
         self._raw: dict[str, tuple[Boundary | None, Boundary | None]] = {}
         self.input: Boundary | None = None
         self.view: np.ndarray | None = None
-        self.end: str | None = None
+        #: Tensors from which nodes at the end pick, by what these nodes give.
+        self.picked: dict[str, str] = {}
         self.dequantized: dict[str, tuple[Levels, Value]] = {}
         self.tensors: dict[str, Value | Floats | QuantizedConstant | np.ndarray] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
@@ -192,7 +193,11 @@ class Lowering:
 
     def step(self, node: NodeProto, position: int, constants: dict[int, np.ndarray]) -> Step:
         """A node as a function of one number."""
-        return Step(node, position, constants, self._opsets[QONNX if node.domain == QONNX else ""])
+        return Step(node, position, constants, self.opset(node))
+
+    def opset(self, node: NodeProto) -> int:
+        """Version of the operators of a node's domain."""
+        return self._opsets[QONNX if node.domain == QONNX else ""]
 
     def add(self, layer: Layer, tensor: str, value: Value) -> Value:
         """Append a layer whose result is `value`, and is to be seen in `tensor`."""

@@ -185,6 +185,11 @@ DAMAGES: list[tuple[Callable[[ModelProto], Any], str]] = [
     (lambda m: node(m, "codes").input.pop(), "node 'codes': Quant must have 4 inputs, not 3"),
     (attribute("codes", "rounding_mode", "SOMEHOW"), "node 'codes': the qonnx package does not take Quant: Could"),
     (
+        attribute("bias_quant", "rounding_mode", 3),
+        "node 'bias_quant': rounding_mode must be an attribute of kind STRING, not INT",
+    ),
+    (attribute("codes", "signed", "no"), "node 'codes': signed must be an attribute of kind INT, not STRING"),
+    (
         source("picture", "x"),
         "node 'conv': its input must be quantized, but there is no quantizer between it and the mod",
     ),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, helper, numpy_helper
 
 from evenstep.qonnx.datatype import DATATYPE_KEY
 from evenstep.spec import INPUT, Layer, MultiThreshold, Thresholds, fold_monotone
@@ -26,10 +26,27 @@ class NoZero(Exception):
         self.quantizer = quantizer
 
 
+_KINDS = {
+    int: AttributeProto.INT,
+    float: AttributeProto.FLOAT,
+    str: AttributeProto.STRING,
+    tuple: AttributeProto.INTS,
+}
+
+
 def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """Value of a node's attribute: strings as text, numbers as tuples."""
+    """Value of a node's attribute: strings as text, numbers as tuples.
+
+    Raises
+    ------
+    TypeError
+        It is of another kind than `default`.
+    """
     for entry in node.attribute:
         if entry.name == name:
+            wanted, given = (AttributeProto.AttributeType.Name(kind) for kind in (_KINDS[type(default)], entry.type))
+            if given != wanted:
+                raise TypeError(f"{name} must be an attribute of kind {wanted}, not {given}")
             value = helper.get_attribute_value(entry)
             if isinstance(value, bytes):
                 return value.decode(errors="replace")

@@ -206,6 +206,9 @@ DAMAGES: list[tuple[Callable[[ModelProto], Any], str]] = [
         "node 'dense_layer': its input must be quantized, but there is no quantizer behind 'Relu_",
     ),
     (kind("relu", "Abs"), "node 'codes': Channel 0 is not monotone"),
+    (kind("biased", "Clip"), "node 'codes': onnxruntime does not take Clip: "),
+    (lambda m: node(m, "biased").input.append("bias_columns"), "node 'Add_0': Add must have 2 inputs, not 3"),
+    (source("weights", ""), "node 'Transpose_0': Transpose must have the input 'data', not none"),
     # Layers
     (attribute("conv", "group", 2), "node 'conv': "),
     (

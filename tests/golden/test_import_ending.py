@@ -125,3 +125,20 @@ def test_a_branch_that_the_output_does_not_come_from_is_not_the_end(tmp_path: Pa
 def test_an_output_that_does_not_depend_on_the_input_is_refused(tmp_path: Path) -> None:
     model = model_of([*DENSE, node("Add", ["row", "row"], ["y"], name="constant")], 8)
     assert refused(tmp_path, model) == "output 'y' must depend on the model's input, which it does not"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (["gain", "bias"], "node 'bn': BatchNormalization must have 5 inputs, not 3"),
+        (["gain", "bias", "", "gain"], "node 'bn': BatchNormalization must have the input 'mean', not none"),
+        (["none", "bias", "none", "gain"], "gain of 'bn' must be finite and not 0, not 0"),
+        (["gain", "bias", "none", "negative"], "gain of 'bn' must be finite and not 0, not nan"),
+    ],
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_batch_norm_at_the_end_without_what_it_needs_is_refused(
+    tmp_path: Path, inputs: list[str], message: str
+) -> None:
+    model = model_of([*DENSE, node("BatchNormalization", ["sums", *inputs], ["y"], name="bn")], 8)
+    assert refused(tmp_path, model) == message

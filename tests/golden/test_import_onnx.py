@@ -252,3 +252,13 @@ def test_the_command_refuses_inputs_that_are_none(tmp_path: Path, content: np.nd
     assert isinstance(result.exception, ValueError)
     assert str(result.exception).startswith(f"{inputs}: {message}")
     assert not (tmp_path / "n.onnx").exists()
+
+
+def test_the_command_names_the_model_that_the_executor_does_not_take(tmp_path: Path) -> None:
+    model, inputs = save(finn(), tmp_path / "model.onnx"), tmp_path / "x.npy"
+    np.save(inputs, random_images(1, 12, 12, count=2))
+    arguments = [str(model), "--output", str(tmp_path / "n.onnx"), "--check", str(inputs)]
+    result = CliRunner().invoke(import_command, arguments)
+    assert isinstance(result.exception, ValueError)
+    assert str(result.exception).startswith(f"{model}: the qonnx executor does not take the model: ")
+    assert not (tmp_path / "n.onnx").exists()

@@ -63,7 +63,11 @@ def import_command(model: Path, output: Path, name: str | None, inputs: Path | N
         imported = import_model(model, name=name)
         network = imported.network
         if inputs is not None:
-            _check(imported, _load_inputs(inputs, imported))
+            numbers = _load_inputs(inputs, imported)
+            try:
+                _check(imported, numbers)
+            except ValueError as error:
+                raise ValueError(f"{model}: {error}") from error
         unit, zero = float(imported.input.unit[0]), float(imported.input.zero[0])
         click.echo(f"input: codes of {network.input_bits} bits, each {unit:g} * (code - {zero:g}) in the model")
         click.echo(f"results: integers, each step worth {imported.scale:g}")

@@ -8,9 +8,10 @@ from unittest import mock
 
 import numpy as np
 import onnx
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, defs, helper, numpy_helper
+from qonnx.core import onnx_exec
 from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.core.onnx_exec import execute_onnx
+from qonnx.core.onnx_exec import execute_node
 from qonnx.transformation.fold_constants import FoldConstants
 from qonnx.transformation.general import RemoveStaticGraphInputs, RemoveUnusedTensors
 from qonnx.transformation.infer_shapes import InferShapes
@@ -54,6 +55,7 @@ def clean_model(model: ModelProto) -> ModelProto:
     model.opset_import.extend([helper.make_opsetid("", max(kept.values())), helper.make_opsetid(QONNX, own)])
     try:
         with _quiet():
+            _check_inputs(model)
             wrapper = _infer(ModelWrapper(model, make_deepcopy=True))
             check_sizes(wrapper.graph)  # before anything is computed
             for transformation in (
@@ -70,6 +72,25 @@ def clean_model(model: ModelProto) -> ModelProto:
     except Exception as error:  # the package's own errors are assertions and bare exceptions
         raise ValueError(f"cannot be cleaned: {str(error) or type(error).__name__}") from error
     return wrapper.model
+
+
+def _check_inputs(model: ModelProto) -> None:
+    """Raise `ValueError` where a node has more or fewer inputs than its operator takes.
+
+    Shapes are inferred, and constants folded, without looking at all of them.
+    """
+    version = model.opset_import[0].version
+    for node in model.graph.node:
+        if node.domain == QONNX:
+            continue
+        schema = defs.get_schema(node.op_type, version)
+        least, most = schema.min_input, schema.max_input
+        if not least <= len(node.input) <= most:
+            wanted = least if least == most else f"from {least} to {most}" if most < 2**31 - 1 else f"{least} or more"
+            raise ValueError(f"node {node.name!r}: {node.op_type} must have {wanted} inputs, not {len(node.input)}")
+        for formal, name in zip(schema.inputs, node.input, strict=False):
+            if not name and formal.option == defs.OpSchema.FormalParameterOption.Single:
+                raise ValueError(f"node {node.name!r}: {node.op_type} must have the input {formal.name!r}, not none")
 
 
 def _check_shapes(model: ModelProto) -> None:
@@ -118,16 +139,44 @@ def with_batch(model: ModelProto, batch: int) -> ModelProto:
         return _infer(ModelWrapper(model)).model
 
 
+class _NodeError(ValueError):
+    """A node that the executor does not take."""
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _execute_node(node: NodeProto, *rest: Any, **kept: Any) -> None:
+    # The executor's own errors seldom say which node they are about.
+    try:
+        execute_node(node, *rest, **kept)
+    except Exception as error:  # as in `run_model`
+        raise _NodeError(
+            f"node {node.name!r}: the qonnx executor does not take {node.op_type}: {_line(error)}"
+        ) from error
+
+
 def run_model(model: ModelProto, inputs: Any, *, last: str | None = None) -> dict[str, np.ndarray]:
     """All tensors of the cleaned `model`, by name, as qonnx's executor computes them for `inputs` (batch, ...).
 
     `last` is the tensor to stop at; left out, all are computed.
+
+    Raises
+    ------
+    ValueError
+        The executor does not take the model, though it could be imported, or the inputs; one line.
     """
     inputs = np.asarray(inputs, np.float32)
     name = model.graph.input[0].name
-    wrapper = ModelWrapper(with_batch(model, len(inputs)))
     if last == name:
         return {name: inputs}
-    end = None if last is None else wrapper.find_producer(last)
-    with _quiet():
-        return execute_onnx(wrapper, {name: inputs}, return_full_exec_context=True, end_node=end)
+    try:
+        wrapper = ModelWrapper(with_batch(model, len(inputs)))
+        end = None if last is None else wrapper.find_producer(last)
+        with _quiet(), mock.patch.object(onnx_exec, "execute_node", _execute_node):
+            return onnx_exec.execute_onnx(wrapper, {name: inputs}, return_full_exec_context=True, end_node=end)
+    except _NodeError:
+        raise
+    except Exception as error:  # the package's own errors are assertions and bare exceptions
+        raise ValueError(f"the qonnx executor does not take the model: {_line(error)}") from error

@@ -99,9 +99,10 @@ def _lower(model: ModelProto, name: str, doubled: frozenset[str]) -> Imported:
         node = None
         lower_end(lowering, graph.output[0].name)
     except (ValueError, TypeError, IndexError, KeyError) as error:
-        if node is None:
+        if node is None and isinstance(error, ValueError):
             raise
-        raise ValueError(f"node {node.name!r}: {error}") from error
+        where = f"output {graph.output[0].name!r}" if node is None else f"node {node.name!r}"
+        raise ValueError(f"{where}: {error}") from error
     assert lowering.input is not None and lowering.view is not None
     layers = tuple(lowering.layers)
     view = lowering.view

@@ -80,7 +80,7 @@ class Step:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors are raised, and need no second line of its own
         try:
             return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
         except Exception as error:  # its errors have no other base
@@ -89,7 +89,11 @@ class Step:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Numbers for `x`, float32 of shape (points, channels)."""
         if self.node.domain != QONNX:
-            return np.asarray(self._session.run(None, {_X: x})[0], np.float32)
+            session = self._session
+            try:
+                return np.asarray(session.run(None, {_X: x})[0], np.float32)
+            except Exception as error:  # as above
+                raise ValueError(f"onnxruntime does not take {self.operator}: {error}") from error
         tensors = {f"c{index}": array for index, array in self.constants.items()} | {_X: x}
         try:
             with np.errstate(over="ignore"):

@@ -182,9 +182,11 @@ class Value:
                 case ("BatchNormalization", 0):
                     gain, bias, mean, variance = (step.constants[place].astype(np.float64) for place in range(1, 5))
                     epsilon = next((entry.f for entry in step.node.attribute if entry.name == "epsilon"), 1e-5)
-                    gain = gain / np.sqrt(variance + epsilon)
-                    if not gain.all():
-                        raise ValueError(f"gain of {step.node.name!r} must not be 0, as it is for a channel")
+                    with np.errstate(divide="ignore", invalid="ignore"):  # of a variance that is none
+                        gain = gain / np.sqrt(variance + epsilon)
+                    wrong = gain[(gain == 0) | ~np.isfinite(gain)]
+                    if wrong.size:
+                        raise ValueError(f"gain of {step.node.name!r} must be finite and not 0, not {wrong[0]:g}")
                     zero = snap(zero - (bias / gain - mean) / unit)
                     unit = unit * gain
                 case _:

@@ -161,16 +161,19 @@ DAMAGES: list[tuple[Callable[[ModelProto], Any], str]] = [
         "node 'Add_1': constant 'dense_bias_quant' must have one number, or one",
     ),
     # Quantizers
-    (own("scale", "input", 1, NAN), "tensor 'own_scale' (of node 'input') must be finite, not nan"),
+    (own("scale", "input", 1, NAN), "tensor 'own_scale' (of node 'input') must be finite in float32, not nan"),
     (
         own("scale", "kernel_quant", 1, [[[[np.inf]]]]),
-        "tensor 'own_scale' (of node 'kernel_quant') must be finite, not in",
+        "tensor 'own_scale' (of node 'kernel_quant') must be finite in float32, not in",
     ),
     (own("scale", "codes", 1, 0), "node 'codes': its scale must be positive and finite, not 0"),
     (own("scale", "kernel_quant", 1, -0.5), "node 'kernel_quant': its scale must be positive and finite, not -0.5"),
     (own("bits", "codes", 3, 2.5), "node 'codes': its number of bits must be whole, not 2.5"),
     (own("bits", "codes", 3, 0), "node 'codes': its number of bits must be from 1 to 32, not 0"),
     (own("bits", "codes", 3, 1e9), "node 'codes': its number of bits must be from 1 to 32, not 1000000000"),
+    (own("bits", "codes", 3, 1e30), "node 'codes': its number of bits must be below 2**31 in magnitude, not 1e+30"),
+    (own("zero", "codes", 2, -(2.0**31)), "node 'codes': its zero point must be below 2**31 in magnitude, not -2.14"),
+    (own("zero", "dense_quant", 2, 1e19), "node 'dense_quant': its zero point must be below 2**31 in magnitude, not 1"),
     (own("bits", "codes", 3, [2, 3]), "node 'codes': its number of bits must be one number, not 2"),
     (own("bits", "codes", 3, 9), "node 'codes': it must have at most 8 bits, not 9"),
     (own("bits", "input", 3, 20), "node 'input': it must have at most 16 bits, not 20"),
@@ -255,6 +258,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGES, ids=range(len(DAMAGES)))
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_damaged_models_are_refused_with_a_reason(
     folder: Path, damage: Callable[[ModelProto], Any], message: str
 ) -> None:

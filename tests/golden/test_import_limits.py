@@ -1,14 +1,16 @@
-"""Limits of the import, by small models: what qonnx's executor takes."""
+"""Limits of the import, by small models: numbers of float32, and what qonnx's executor takes."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import ModelProto, helper, numpy_helper
 
 from evenstep_golden.frontend import check_import, import_model
 from tests.golden.onnx_models import QONNX, build, finn, quant, save
 from tests.golden.test_import_onnx import random_images
+
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 node = helper.make_node
 RANDOM = np.random.default_rng(0)
@@ -16,13 +18,79 @@ CONSTANTS = {
     "zero": 0.0,
     "b4": 4.0,
     "s": 0.125,
+    "huge": 3e38,
     "dense": RANDOM.normal(size=(8, 5)) / 3,
+    "integers": RANDOM.integers(-8, 8, (8, 5)).astype(np.int8),
 }
 DENSE = [
     quant("x", "s", "b4", "input"),
     quant("dense", "s", "b4", "weights"),
     node("MatMul", ["input", "weights"], ["sums"], name="fc"),
 ]
+
+
+def refused(tmp_path: Path, model: ModelProto) -> str:
+    """What is said of a model that is not imported, behind the name of its file."""
+    path = save(model, tmp_path / "n.onnx")
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
+        import_model(path)
+    assert str(error.value).startswith(f"{path}: ")
+    return str(error.value)[len(f"{path}: ") :]
+
+
+def with_constant(model: ModelProto, name: str, values: np.ndarray) -> ModelProto:
+    """`build` makes float32 of floats."""
+    model.graph.initializer.append(numpy_helper.from_array(values, name))
+    return model
+
+
+def test_numbers_that_only_float64_holds_are_refused(tmp_path: Path) -> None:
+    model = build([*DENSE, node("Mul", ["sums", "double"], ["y"], name="gain")], (1, 8), CONSTANTS)
+    with_constant(model, "double", np.array(1e300))
+    assert refused(tmp_path, model) == "tensor 'double' (of node 'gain') must be finite in float32, not 1e+300"
+
+
+def test_attributes_that_are_constants_are_finite_too(tmp_path: Path) -> None:
+    nodes = [
+        *DENSE,
+        node("Constant", [], ["inf"], value_float=np.inf),
+        node("Mul", ["sums", "inf"], ["y"], name="gain"),
+    ]
+    model = build(nodes, (1, 8), CONSTANTS)
+    assert refused(tmp_path, model) == "tensor 'inf' (of node 'gain') must be finite in float32, not inf"
+
+
+def test_weights_beyond_float32_are_refused(tmp_path: Path) -> None:
+    nodes = [
+        quant("x", "s", "b4", "input"),
+        node("DequantizeLinear", ["integers", "huge"], ["weights"], name="weights"),
+        node("MatMul", ["input", "weights"], ["y"], name="fc"),
+    ]
+    assert refused(tmp_path, build(nodes, (1, 8), CONSTANTS)) == (
+        "node 'weights': its numbers must be finite in float32, which they are not"
+    )
+
+
+def test_an_infinite_bias_of_thresholds_is_refused(tmp_path: Path) -> None:
+    model = finn()
+    (threshold,) = (one for one in model.graph.node if one.name == "signs")
+    (bias,) = (one for one in threshold.attribute if one.name == "out_bias")
+    bias.f = np.inf
+    assert refused(tmp_path, model) == "node 'signs': its out_bias must be finite, not inf"
+
+
+def test_a_model_that_overflows_is_not_equal_but_refused(tmp_path: Path) -> None:
+    nodes = [*DENSE, node("Mul", ["sums", "huge"], ["y"], name="gain")]
+    imported = import_model(save(build(nodes, (1, 8), CONSTANTS), tmp_path / "n.onnx"))
+    with pytest.raises(ValueError, match=r"^y must hold integers times 4\.6875e\+36, which it does not$"):
+        check_import(imported, random_images(8) * 3, exact=True)
+
+
+def test_inputs_that_the_model_makes_no_numbers_of_are_refused(tmp_path: Path) -> None:
+    nodes = [node("Log", ["x"], ["log"]), quant("log", "s", "b4", "input"), *DENSE[1:]]
+    imported = import_model(save(build(nodes, (1, 8), CONSTANTS, output="sums"), tmp_path / "n.onnx"))
+    with pytest.raises(ValueError, match=r"^input must hold finite numbers, which it does not for these inputs$"):
+        imported.encode(-np.ones((1, 8), np.float32))
 
 
 def test_nodes_that_the_executor_does_not_take_are_named(tmp_path: Path) -> None:

@@ -235,12 +235,15 @@ def test_the_command_writes_a_network_and_checks_it(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (np.zeros((3, 2, 12, 12), np.float32), "must have shape (positions, 12, 12, 2), not (3, 2, 12, 12)"),
-        (np.full((1, 12, 12, 2), np.nan), "must hold finite numbers, which it does not"),
+        (np.full((1, 12, 12, 2), np.nan), "must hold finite numbers of float32, not nan"),
+        (np.full((1, 12, 12, 2), 1e300), "must hold finite numbers of float32, not 1e+300"),
+        (np.full((1, 12, 12, 2), 1j), "must hold integers or floats, not complex128"),
         (np.array([["a"]]), "must have shape"),
         (b"no array", "must be an array in .npy format, which it is not"),
         (b"PK\x03\x04 cut off", "must be an array in .npy format, which it is not"),
     ],
 )
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_the_command_refuses_inputs_that_are_none(tmp_path: Path, content: np.ndarray | bytes, message: str) -> None:
     model, inputs = save(qkeras(), tmp_path / "model.onnx"), tmp_path / "x.npy"
     if isinstance(content, bytes):

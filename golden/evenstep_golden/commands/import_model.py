@@ -25,9 +25,14 @@ def _load_inputs(path: Path, imported: Imported) -> np.ndarray:
     if not isinstance(inputs, np.ndarray) or inputs.ndim < 2 or inputs.shape[1:] != shape or not len(inputs):
         given = inputs.shape if isinstance(inputs, np.ndarray) else "several arrays"
         raise ValueError(f"{path}: must have shape (positions, {', '.join(map(str, shape))}), not {given}")
-    if not np.issubdtype(inputs.dtype, np.number) or not np.isfinite(inputs).all():
-        raise ValueError(f"{path}: must hold finite numbers, which it does not")
-    return inputs.astype(np.float32)
+    if inputs.dtype.kind not in "iuf":
+        raise ValueError(f"{path}: must hold integers or floats, not {inputs.dtype}")
+    with np.errstate(over="ignore"):  # what float32 does not hold is refused, not warned of
+        numbers = inputs.astype(np.float32)
+    wrong = inputs[~np.isfinite(numbers)]
+    if wrong.size:
+        raise ValueError(f"{path}: must hold finite numbers of float32, not {wrong.flat[0]}")
+    return numbers
 
 
 def _check(imported: Imported, inputs: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from qonnx.transformation.fold_constants import FoldConstants
 from qonnx.transformation.general import RemoveStaticGraphInputs, RemoveUnusedTensors
 from qonnx.transformation.infer_shapes import InferShapes
 
-from evenstep_golden.frontend.load import check_sizes
+from evenstep_golden.frontend.load import check_finite, check_sizes
 from evenstep_golden.frontend.operators import DOMAINS, QONNX
 
 __all__ = ["clean_model", "run_model", "with_batch"]
@@ -67,6 +67,9 @@ def clean_model(model: ModelProto) -> ModelProto:
                     transformation, cleanup=False
                 )  # which would rename shared tensors at random
             _check_shapes(wrapper.model)
+            for tensor in wrapper.graph.initializer:
+                takers = [node.name for node in wrapper.graph.node if tensor.name in node.input]
+                check_finite(tensor.name, numpy_helper.to_array(tensor), takers)
     except ValueError:
         raise
     except Exception as error:  # the package's own errors are assertions and bare exceptions

@@ -79,6 +79,8 @@ class Imported:
     def inputs_of(self, tensors: dict[str, np.ndarray]) -> np.ndarray:
         """The network's input codes, int64 (positions, ...), among all `tensors` of the model."""
         values = tensors[self.input.tensor].astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{self.input.tensor} must hold finite numbers, which it does not for these inputs")
         codes = np.rint(values / self.input.unit + self.input.zero).astype(np.int64)
         return codes.reshape(len(codes), -1)[:, self.view]
 

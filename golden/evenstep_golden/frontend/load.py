@@ -7,7 +7,7 @@ imports.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from evenstep.qonnx.reader import MAX_BYTES
 from evenstep.qonnx.walk import text
 from evenstep_golden.frontend.operators import CONSTANT, is_known
 
-__all__ = ["MAX_NUMBERS", "check_sizes", "load_model"]
+__all__ = ["MAX_NUMBERS", "check_finite", "check_sizes", "load_model"]
 
 #: Numbers that one tensor, and all of a graph's tensors together, may hold.
 MAX_NUMBERS, _MAX_TOGETHER = 2**27, 2**29
@@ -70,6 +70,20 @@ def _check_size(name: str, shape: list[int]) -> int:
     return size
 
 
+def check_finite(name: str, values: np.ndarray, takers: Sequence[str]) -> None:
+    """Raise `ValueError` where a constant holds numbers that float32, which is computed with, does not.
+
+    `takers` are the nodes that take it.
+    """
+    if not np.issubdtype(values.dtype, np.floating):
+        return
+    with np.errstate(over="ignore"):
+        wrong = values[~np.isfinite(values.astype(np.float32))]
+    if wrong.size:
+        by = f" (of node {takers[0]!r})" if takers else ""
+        raise ValueError(f"tensor {name!r}{by} must be finite in float32, not {wrong.flat[0]}")
+
+
 def _check_tensor(tensor: TensorProto, name: str, folder: Path, takers: dict[str, list[str]]) -> None:
     size = _check_size(name, list(tensor.dims))
     _embed(tensor, folder)
@@ -86,10 +100,7 @@ def _check_tensor(tensor: TensorProto, name: str, folder: Path, takers: dict[str
         values = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{unlike}, which it does not") from error
-    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-        wrong = values[~np.isfinite(values)].flat[0]
-        by = f" (of node {takers[name][0]!r})" if takers.get(name) else ""
-        raise ValueError(f"tensor {name!r}{by} must be finite, not {wrong}")
+    check_finite(name, values, takers.get(name, ()))
 
 
 def _names(graph: GraphProto) -> None:

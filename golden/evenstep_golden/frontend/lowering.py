@@ -18,6 +18,9 @@ from evenstep_golden.frontend.value import Floats, Value
 
 __all__ = ["Boundary", "Lowering", "NoZero", "attribute"]
 
+#: Integers of layers are smaller by far.
+_LIMIT = 2.0**53
+
 
 class NoZero(Exception):
     """A convolution pads codes of +-1, which have none for 0: the quantizer's codes must be doubled."""
@@ -89,10 +92,11 @@ class Boundary:
         values = values.reshape(len(values), *self.shape)
         columns = (-1, *[1] * (values.ndim - 2))
         exact = values.astype(np.float64) / self.unit.reshape(columns) + self.zero.reshape(columns)
-        integers = np.rint(exact)
-        if np.abs(exact - integers).max(initial=0) > 0.25:
+        with np.errstate(invalid="ignore"):  # what is infinite is near none
+            near = (np.abs(exact - np.rint(exact)) <= 0.25) & (np.abs(exact) < _LIMIT)
+        if not near.all():
             raise ValueError(f"{self.tensor} must hold integers times {self.unit.flat[0]:g}, which it does not")
-        return integers.astype(np.int64)
+        return np.rint(exact).astype(np.int64)
 
 
 class Lowering:

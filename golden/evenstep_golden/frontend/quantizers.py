@@ -11,12 +11,18 @@ from evenstep.spec import Encoding, signed_bits, unsigned_bits
 
 __all__ = ["Levels", "QuantizedConstant", "choose_encoding", "snap", "whole"]
 
+#: Magnitude that parameters of quantizers stay below.
+_LIMIT = 2**31
+
 
 def whole(what: str, values: np.ndarray) -> np.ndarray:
-    """`values` as int64; raises `ValueError` where one is not a whole number."""
+    """`values` as int64; raises `ValueError` where one is not a whole number, or of more than 32 bits."""
     wrong = values[values != np.rint(values)]
     if wrong.size:
         raise ValueError(f"{what} must be whole, not {wrong.flat[0]:g}")
+    wrong = values[(values <= -_LIMIT) | (values >= _LIMIT)]
+    if wrong.size:
+        raise ValueError(f"{what} must be below 2**31 in magnitude, not {wrong.flat[0]:g}")
     return values.astype(np.int64)
 
 
@@ -95,6 +101,8 @@ class Levels:
     def of_thresholds(cls, count: int, scale: float, bias: float) -> "Levels":
         """Levels of QONNX's `MultiThreshold`."""
         unit = _check_scale(np.array([scale]))
+        if not np.isfinite(bias):
+            raise ValueError(f"its out_bias must be finite, not {bias:g}")
         return cls(unit, snap(np.array([-bias]) / unit), count)
 
     @classmethod
@@ -179,8 +187,10 @@ class QuantizedConstant:
         cls, integers: np.ndarray, scale: np.ndarray, value: np.ndarray, low: int, high: int
     ) -> "QuantizedConstant":
         """`scale` is broadcast to the shape of `integers`."""
-        scale = np.broadcast_to(_check_scale(scale), integers.shape)
-        return cls(integers, scale, np.asarray(value, np.float32), low, high)
+        numbers = np.asarray(value, np.float32)
+        if not np.isfinite(numbers).all():
+            raise ValueError("its numbers must be finite in float32, which they are not")
+        return cls(integers, np.broadcast_to(_check_scale(scale), integers.shape), numbers, low, high)
 
     @classmethod
     def of_quant(
@@ -222,13 +232,9 @@ class QuantizedConstant:
         """What a `DequantizeLinear` makes of constant integers; scale and zero point are broadcast."""
         limits = integer_limits(codes.dtype)
         integers, offset = codes.astype(np.int64), zero.astype(np.int64)
-        return cls.make(
-            integers - offset,
-            scale,
-            (integers - offset).astype(np.float32) * scale,
-            limits[0] - int(offset.max()),
-            limits[1] - int(offset.min()),
-        )
+        with np.errstate(over="ignore"):  # `make` refuses what is infinite
+            value = (integers - offset).astype(np.float32) * scale
+        return cls.make(integers - offset, scale, value, limits[0] - int(offset.max()), limits[1] - int(offset.min()))
 
     @classmethod
     def of_annotation(cls, values: np.ndarray, name: str) -> "QuantizedConstant":

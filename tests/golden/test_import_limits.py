@@ -1,14 +1,14 @@
-"""Limits of the import, by small models: numbers of float32, and what qonnx's executor takes."""
+"""Limits of the import, by small models: the first layer, numbers of float32, and what qonnx's executor takes."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from evenstep_golden.frontend import check_import, import_model
 from tests.golden.onnx_models import QONNX, build, finn, quant, save
-from tests.golden.test_import_onnx import random_images
+from tests.golden.test_import_onnx import check_equal, random_images
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
@@ -19,6 +19,8 @@ CONSTANTS = {
     "b4": 4.0,
     "s": 0.125,
     "huge": 3e38,
+    "kernel": RANDOM.normal(size=(4, 2, 3, 3)) / 3,
+    "wide_kernel": RANDOM.normal(size=(4, 4, 3, 3)) / 3,
     "dense": RANDOM.normal(size=(8, 5)) / 3,
     "integers": RANDOM.integers(-8, 8, (8, 5)).astype(np.int8),
 }
@@ -42,6 +44,37 @@ def with_constant(model: ModelProto, name: str, values: np.ndarray) -> ModelProt
     """`build` makes float32 of floats."""
     model.graph.initializer.append(numpy_helper.from_array(values, name))
     return model
+
+
+def convolution(tensor: str, kernel: str = "kernel") -> list[NodeProto]:
+    return [quant(kernel, "s", "b4", "weights"), node("Conv", [tensor, "weights"], ["y"], name="conv")]
+
+
+POOL = {"name": "first", "kernel_shape": [2, 2], "strides": [2, 2]}
+
+
+@pytest.mark.parametrize(
+    ("first", "behind"),
+    [
+        (node("MaxPool", ["input"], ["moved"], **POOL), convolution("moved")),
+        (node("AveragePool", ["input"], ["moved"], **POOL), convolution("moved")),
+        (node("Add", ["input", "input"], ["moved"], name="first"), convolution("moved")),
+        (node("Concat", ["input", "input"], ["moved"], name="first", axis=1), convolution("moved", "wide_kernel")),
+    ],
+)
+def test_the_first_layer_must_have_weights(tmp_path: Path, first: NodeProto, behind: list[NodeProto]) -> None:
+    model = build([quant("x", "s", "b4", "input"), first, *behind], (1, 2, 8, 8), CONSTANTS)
+    assert refused(tmp_path, model) == (
+        f"node 'first': {first.op_type} must follow a layer of weights, or come in front of the first quantizer, where "
+        "the host computes it"
+    )
+
+
+def test_a_pool_in_front_of_the_first_quantizer_is_the_hosts(tmp_path: Path) -> None:
+    nodes = [node("MaxPool", ["x"], ["pooled"], **POOL), quant("pooled", "s", "b4", "input"), *convolution("input")]
+    imported = import_model(save(build(nodes, (1, 2, 8, 8), CONSTANTS), tmp_path / "model.onnx"))
+    assert imported.network.input_shape == (2, 4, 4)
+    check_equal(imported, random_images(2, 8, 8))
 
 
 def test_numbers_that_only_float64_holds_are_refused(tmp_path: Path) -> None:

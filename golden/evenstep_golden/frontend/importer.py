@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto
 
 from evenstep.qonnx import read_network
 from evenstep.qonnx.reader import MAX_BYTES
-from evenstep.spec import Network
+from evenstep.spec import Network, Weighted
 from evenstep_golden.frontend.clean import clean_model, run_model
 from evenstep_golden.frontend.concats import lower_concat
 from evenstep_golden.frontend.ending import lower_end, pass_ending
@@ -98,6 +98,11 @@ def _lower(model: ModelProto, name: str, doubled: frozenset[str]) -> Imported:
             if node.op_type not in _LOWER:
                 raise ValueError(f"{node.op_type} must be of constants, since it is no layer")
             (lower_sum if two else _LOWER[node.op_type])(lowering, node)
+            if lowering.layers and not isinstance(lowering.layers[0], Weighted):
+                raise ValueError(
+                    f"{node.op_type} must follow a layer of weights, or come in front of the first quantizer, where "
+                    "the host computes it"
+                )
         node = None
         lower_end(lowering, graph.output[0].name)
     except (ValueError, TypeError, IndexError, KeyError) as error:

@@ -265,3 +265,12 @@ def test_the_command_names_the_model_that_the_executor_does_not_take(tmp_path: P
     assert isinstance(result.exception, ValueError)
     assert str(result.exception).startswith(f"{model}: the qonnx executor does not take the model: ")
     assert not (tmp_path / "n.onnx").exists()
+
+
+def test_the_command_says_nothing_of_a_network_that_it_cannot_write(tmp_path: Path) -> None:
+    model = save(qkeras(), tmp_path / "model.onnx")
+    (tmp_path / "file").write_bytes(b"")
+    result = CliRunner().invoke(import_command, [str(model), "--output", str(tmp_path / "file" / "n.onnx")])
+    assert result.exit_code
+    assert "input:" not in result.output
+    assert "results:" not in result.output

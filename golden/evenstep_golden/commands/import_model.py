@@ -60,6 +60,7 @@ def import_command(model: Path, output: Path, name: str | None, inputs: Path | N
     DequantizeLinear nodes, or a network file. What cannot be lowered to integers is refused with the name of its node.
     """
     check_outputs({"Network file": output}, {"model": model})
+    scales: tuple[str, ...] = ()
     if is_own_file(model):
         if inputs is not None:
             raise click.UsageError("--check is for models from elsewhere: evenstep evaluate checks network files")
@@ -74,7 +75,11 @@ def import_command(model: Path, output: Path, name: str | None, inputs: Path | N
             except ValueError as error:
                 raise ValueError(f"{model}: {error}") from error
         unit, zero = float(imported.input.unit[0]), float(imported.input.zero[0])
-        click.echo(f"input: codes of {network.input_bits} bits, each {unit:g} * (code - {zero:g}) in the model")
-        click.echo(f"results: integers, each step worth {imported.scale:g}")
+        scales = (
+            f"input: codes of {network.input_bits} bits, each {unit:g} * (code - {zero:g}) in the model",
+            f"results: integers, each step worth {imported.scale:g}",
+        )
     write_network(network, output)
+    for line in scales:
+        click.echo(line)
     click.echo(f"{network.name}: {len(network.layers)} layers, {network.macs} multiply-accumulates: {output}")

@@ -1,5 +1,6 @@
 """`evenstep build`: a bitstream for a board."""
 
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,15 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from evenstep.estimate.fit import SIZED, sized_geometry
 from evenstep.options import MEGAHERTZ, NETWORK
 from evenstep.qonnx import read_network
+from evenstep.spec import PRESETS, Geometry, Network
 from evenstep_boards.board import Board
 from evenstep_boards.build import build_board
 from evenstep_boards.catalog import find_board
 
-__all__ = ["DEFAULT_FOLDER", "Stages", "build"]
+__all__ = ["DEFAULT_FOLDER", "Stages", "as_changes", "build"]
 
 DEFAULT_FOLDER = Path("evenstep-build")
 
@@ -32,6 +35,7 @@ DEFAULT_FOLDER = Path("evenstep-build")
     metavar="NAME=VALUE",
     help="Change a parameter of the board's engine, such as rows=1; evenstep generate --help lists them.",
 )
+@click.option("--fit", is_flag=True, help="Give the engine the parts and the depths that NETWORK needs, and no more.")
 @click.option(
     "--clock",
     type=MEGAHERTZ,
@@ -45,26 +49,27 @@ DEFAULT_FOLDER = Path("evenstep-build")
     help="Folder for the files; made if missing.",
 )
 def build(
-    board: str, network: Path | None, seeds: int, changes: tuple[str, ...], clock: float | None, output: Path
+    board: str, network: Path | None, seeds: int, changes: tuple[str, ...], fit: bool, clock: float | None, output: Path
 ) -> None:
     """Build a bitstream for BOARD, with NETWORK inside of it, or in a file beside it for the board's flash memory.
 
     NETWORK is a QONNX file, or the word sample for the one that comes with the package. Any other network is loaded
-    over the serial line at run time. The same options and tools give the same bytes; what is there already is not built
-    again. The tools are those on the PATH, or come from PyPI.
+    over the serial line at run time, if it fits the engine: that of the board, or with --fit one that has the array of
+    the board and what else NETWORK takes. The same options and tools give the same bytes; what is there already is not
+    built again. The tools are those on the PATH, or come from PyPI.
     """
     chosen = _changed(find_board(board), changes)
+    loaded = None if network is None else read_network(network)
+    if fit:
+        chosen = replace(chosen, geometry=_fitted(chosen, loaded, changes))
     if clock is not None:
         chosen = replace(chosen, clock_hz=round(clock * 1e6))
     console = Console()
     with Stages(console) as stages:
-        result = build_board(
-            chosen,
-            output,
-            network=None if network is None else read_network(network),
-            seeds=seeds,
-            progress=stages.report,
-        )
+        try:
+            result = build_board(chosen, output, network=loaded, seeds=seeds, progress=stages.report)
+        except ValueError as error:
+            raise ValueError(as_changes(str(error))) from None
     report = result.report
     table = Table(title=f"{chosen.title}, {chosen.device}")
     table.add_column("what")
@@ -88,7 +93,10 @@ def build(
 
 
 def _changed(board: Board, changes: tuple[str, ...]) -> Board:
-    """The board with another geometry; numbers and the words true and false are read as such."""
+    """The board with another geometry; numbers and the words true and false are read as such.
+
+    As with `evenstep generate`, output codes are as wide as activations unless said otherwise.
+    """
     values: dict[str, Any] = {}
     known = board.geometry.to_dict()
     for change in changes:
@@ -98,7 +106,39 @@ def _changed(board: Board, changes: tuple[str, ...]) -> Board:
             raise ValueError(f"Change must be NAME=VALUE of a parameter of the geometry, not {change!r}")
         words = {"true": True, "false": False}
         values[name] = int(text) if text.lstrip("-").isdecimal() else words.get(text, text)
+    if "act_bits" in values:
+        values.setdefault("output_bits", values["act_bits"])
     return replace(board, geometry=board.geometry.replace(**values)) if values else board
+
+
+def _fitted(board: Board, network: Network | None, changes: tuple[str, ...]) -> Geometry:
+    """The board's array, with the parts and depths that the network takes."""
+    if network is None:
+        raise click.UsageError("--fit needs a NETWORK that the engine is to fit")
+    for change in changes:
+        name = change.partition("=")[0].strip().replace("-", "_")
+        if name in SIZED:
+            raise click.UsageError(f"--with {change} excludes --fit, which chooses it")
+    try:
+        return sized_geometry(network, board.geometry).geometry
+    except ValueError as error:
+        raise ValueError(as_changes(str(error))) from None
+
+
+def as_changes(message: str) -> str:
+    """What the compiler says of options of `evenstep generate`, said of changes of a board's engine."""
+    start, hint, options = message.rpartition("generate it with ")
+    if not hint:
+        return message
+
+    def change(option: re.Match[str]) -> str:
+        no, name, value = option.groups()
+        name = name.replace("-", "_")
+        if isinstance(getattr(PRESETS["default"], name), bool):
+            return f"--with {name}={'false' if no else 'true'}{f' {value}' if value else ''}"
+        return f"--with {name}={value or 'N'}"
+
+    return f"{start}build it with {re.sub(r'--(no-)?([a-z-]+)(?: ([A-Za-z0-9][A-Za-z0-9-]*))?', change, options)}"
 
 
 class Stages:

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from evenstep.compiler import compile_network
-from evenstep.spec import Add, Conv, Dense, Encoding, Geometry, MultiThreshold, Network, SumPool, Thresholds
+from evenstep.spec import (
+    Add,
+    Conv,
+    Dense,
+    Encoding,
+    Geometry,
+    MaxPool,
+    MultiThreshold,
+    Network,
+    SumPool,
+    Thresholds,
+)
 from evenstep_sim.networks import random_network
 from tests.hw.engine_model import run_images
 
@@ -78,3 +89,53 @@ def test_codes_of_numbers_that_are_kept_wide_are_refused_by_name() -> None:
     )
     with pytest.raises(ValueError, match=r"^d takes codes, and p is kept as wide numbers alone: "):
         compile_network(Network(layers, input_shape=(2, 1, 1)), GEOMETRIES["shortcuts"])
+
+
+def _codes_of(channels: int) -> Thresholds:
+    return Thresholds(np.array([[1, 2, 3]] * channels))
+
+
+def _pictures(layer: Conv | MaxPool | SumPool, channels: int, size: tuple[int, int]) -> Network:
+    """`layer` on the codes of a convolution, and a last layer on its own."""
+    encoding = Encoding("symmetric", 2)
+    before = Conv("before", np.ones((channels, channels, 1, 1), np.int64), encoding, 2, _codes_of(channels))
+    inputs = int(np.prod(layer.output_shape((channels, *size))))
+    after = (MultiThreshold("after", _codes_of(channels)),) if isinstance(layer, SumPool) else ()
+    last = Dense("last", np.ones((2, inputs), np.int64), encoding, 2, None)
+    return Network((before, layer, *after, last), input_shape=(channels, *size))
+
+
+@pytest.mark.parametrize("geometry", ["square", "shortcuts"])
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            Conv("wide", np.ones((2, 2, 1, 17), np.int64), Encoding("symmetric", 2), 2, _codes_of(2)),
+            r"^Width of the window of wide must be an integer from 1 to 16, not 17$",
+        ),
+        (MaxPool("wide", (1, 17), (1, 1)), r"^Width of the window of wide must be an integer from 1 to 16, not 17$"),
+        (SumPool("wide", (1, 20), (1, 1)), r"^Width of the window of wide must be an integer from 1 to 16, not 20$"),
+        (MaxPool("far", (1, 2), (1, 18)), r"^Stride of far must be an integer from 1 to 16, not 18$"),
+        (SumPool("far", (1, 2), (18, 1)), r"^Stride of far must be an integer from 1 to 16, not 18$"),
+    ],
+)
+def test_windows_that_no_engine_walks_are_refused_by_name(
+    geometry: str, layer: Conv | MaxPool | SumPool, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        compile_network(_pictures(layer, 2, (1, 40)), GEOMETRIES[geometry])
+
+
+def test_a_window_of_more_places_than_a_pass_is_refused_by_name() -> None:
+    network = _pictures(MaxPool("tall", (257, 16), (1, 1)), 1, (257, 16))
+    with pytest.raises(ValueError, match=r"^Places in the window of tall must be an integer from 1 to 4096, not 4112$"):
+        compile_network(network, GEOMETRY)
+
+
+def test_odd_levels_that_have_no_bit_left_for_zero_are_refused_by_name() -> None:
+    """Depthwise channels share words, where a channel's neighbours need the weight 0."""
+    codes = np.ones((2, 1, 1, 1), np.int64)
+    network = Network((Conv("depthwise", codes, Encoding("odd-level", 16), 2, None, groups=2),), input_shape=(2, 1, 1))
+    message = r"^depthwise has groups .* must be of at most 15 bits, not 16$"
+    with pytest.raises(ValueError, match=message):
+        compile_network(network, GEOMETRY)

@@ -8,7 +8,7 @@ from evenstep.compiler.concat import Copy
 from evenstep.compiler.layout import Layout
 from evenstep.compiler.program import WidePlacement
 from evenstep.spec.conv import Conv
-from evenstep.spec.encoding import Encoding
+from evenstep.spec.encoding import MAX_WEIGHT_BITS, Encoding
 from evenstep.spec.geometry import Geometry
 from evenstep.spec.layer import Dense
 from evenstep.spec.piecewise import PiecewiseEncoding
@@ -182,6 +182,12 @@ def _with_zero(layer: Conv) -> tuple[np.ndarray, Encoding | PiecewiseEncoding]:
     """Codes and encoding of the layer's weights in which 0 has a code, as the odd levels have none."""
     if isinstance(layer.encoding, PiecewiseEncoding) or layer.encoding.kind != "odd-level":
         return layer.codes, layer.encoding
+    if layer.encoding.bits >= MAX_WEIGHT_BITS:
+        raise ValueError(
+            f"{layer.name} has groups whose channels share words with others', so its odd-level weights need a code "
+            f"for 0 and one bit more than theirs: they must be of at most {MAX_WEIGHT_BITS - 1} bits, not "
+            f"{layer.encoding.bits}"
+        )
     encoding = Encoding("symmetric", layer.encoding.bits + 1)
     return encoding.encode(layer.weights()), encoding
 

@@ -2,13 +2,16 @@
 
 import numpy as np
 
+from evenstep.checks import check_int
 from evenstep.compiler.operations import Operation
 from evenstep.compiler.weights import LaneWeights
 from evenstep.spec.conv import Conv
 from evenstep.spec.geometry import MAX_ACCUMULATOR_BITS, Geometry
 from evenstep.spec.layer import Dense
+from evenstep.spec.program import MAX_PASS_STEPS
+from evenstep.spec.window import MAX_KERNEL_WIDTH, MAX_PADDING, MAX_STRIDE, Window
 
-__all__ = ["check_codes", "check_fit", "check_passes", "check_sums"]
+__all__ = ["check_codes", "check_fit", "check_passes", "check_sums", "check_window"]
 
 # What messages call the memory of a depth, and what it counts.
 _MEMORIES = {
@@ -51,6 +54,16 @@ def check_passes(name: str, passes: int, g: Geometry) -> None:
             f"{name} needs {passes} passes, more than the engine's {g.max_passes}: "
             f"generate it with --max-passes {passes}"
         )
+
+
+def check_window(name: str, window: Window) -> None:
+    """Refuse a layer's window that no engine walks."""
+    check_int(f"Width of the window of {name}", window.kernel[1], 1, MAX_KERNEL_WIDTH)
+    check_int(f"Places in the window of {name}", window.places, 1, MAX_PASS_STEPS)
+    for value in window.stride:
+        check_int(f"Stride of {name}", value, 1, MAX_STRIDE)
+    for value in window.padding:
+        check_int(f"Padding of {name}", value, 0, MAX_PADDING)
 
 
 def check_sums(layer: Dense | Conv, weights: LaneWeights, added: np.ndarray, g: Geometry) -> int:

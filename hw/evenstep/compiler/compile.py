@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from evenstep.compiler.arrange import Arrangement, arrange_weights, pool_window, scan_window
-from evenstep.compiler.checks import check_codes, check_fit, check_passes, check_sums
+from evenstep.compiler.checks import check_codes, check_fit, check_passes, check_sums, check_window
 from evenstep.compiler.concat import Copy, Shared
 from evenstep.compiler.constants import constant_words, knee_words
 from evenstep.compiler.cycles import leaving_steps
@@ -148,6 +148,7 @@ class _Compiler:
             self._add_weights(operation, layer, arrange_weights(layer, source.layout, self._geometry), source)
 
     def _add_pool(self, operation: Operation, window: Window, source: Placement) -> None:
+        check_window(operation.name, window)
         window = replace(window, padding_base=self._padding.base(operation.name))
         layout, target = source.layout, self._places[operation.name]
         # Digits are compared one by one only where they are all that there is, or where nothing is compared.
@@ -177,6 +178,7 @@ class _Compiler:
     def _add_scan(self, operation: Operation, scan: Scan) -> None:
         source, outputs = self._wide[operation.source], self._outputs(operation)
         window = scan_window(scan.pool, source)
+        check_window(scan.name, window)
         if operation.kept is not None and (turns := self._wide[operation.kept].banks.interleave) > window.places:
             raise ValueError(
                 f"{scan.name} gives numbers faster than {turns} lines that share a bank can be kept, on this engine "
@@ -200,6 +202,8 @@ class _Compiler:
         self, operation: Operation, layer: Dense | Conv, arrangement: Arrangement, source: Placement
     ) -> None:
         g = self._geometry
+        if isinstance(layer, Conv):
+            check_window(layer.name, arrangement.window)
         own = lane_weights(arrangement.flat, g, live=arrangement.live)
         passes = self._passes(operation, own.digits, source, arrangement)
         added = added_sums(own, passes, g)

@@ -13,9 +13,11 @@ import numpy as np
 
 from evenstep.checks import check_choice, check_int
 
-__all__ = ["ENCODINGS", "Encoding", "signed_bits", "unsigned_bits"]
+__all__ = ["ENCODINGS", "MAX_WEIGHT_BITS", "Encoding", "signed_bits", "unsigned_bits"]
 
 ENCODINGS = ("twos-complement", "symmetric", "odd-level", "affine", "unsigned")
+#: Largest width of a weight's code.
+MAX_WEIGHT_BITS = 16
 
 
 def unsigned_bits(largest: int) -> int:
@@ -57,7 +59,7 @@ class Encoding:
 
     def __post_init__(self) -> None:
         check_choice("Encoding", self.kind, ENCODINGS)
-        bits = check_int("Weight bits", self.bits, 1, 16)
+        bits = check_int("Weight bits", self.bits, 1, MAX_WEIGHT_BITS)
         if self.kind == "symmetric" and bits == 1:
             raise ValueError("Weight bits of a symmetric encoding must be at least 2, not 1: one bit leaves only zero")
         if self.kind == "affine":

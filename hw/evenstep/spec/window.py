@@ -7,12 +7,18 @@ import numpy as np
 from evenstep.checks import check_int
 from evenstep.spec.banks import ONE_BANK, LineBanks
 
-__all__ = ["MAX_PICTURE", "MAX_WINDOW_WORDS", "WINDOW_WORDS", "Window"]
+__all__ = ["MAX_KERNEL_WIDTH", "MAX_PADDING", "MAX_PICTURE", "MAX_STRIDE", "MAX_WINDOW_WORDS", "WINDOW_WORDS", "Window"]
 
 #: Words of a window; one more where lines lie in several banks.
 WINDOW_WORDS = 10
 #: Largest height and width of a picture.
 MAX_PICTURE = 2**12
+#: Largest width of a window.
+MAX_KERNEL_WIDTH = 16
+#: Largest stride and dilation, down and across.
+MAX_STRIDE = 16
+#: Most lines above a picture, and columns on its left.
+MAX_PADDING = 255
 # Most positions: as many as the word that tells them.
 _MAX_POSITIONS = 2**24 - 1
 #: Most words that a window has in each of its places.
@@ -120,12 +126,12 @@ class Window:
         check_int("Words of a tile's step", self.tile_words, 0, 2**12 - 1)
         check_int("Padding base", self.padding_base, 0, 2**20 - 1)
         check_int("Height of a window", self.kernel[0], 1, MAX_PICTURE)
-        check_int("Width of a window", self.kernel[1], 1, 16)
+        check_int("Width of a window", self.kernel[1], 1, MAX_KERNEL_WIDTH)
         for name in ("stride", "dilation"):
             for value in getattr(self, name):
-                check_int(f"Window's {name}", value, 1, 16)
+                check_int(f"Window's {name}", value, 1, MAX_STRIDE)
         for value in self.padding:
-            check_int("Window's padding", value, 0, 255)
+            check_int("Window's padding", value, 0, MAX_PADDING)
         for value in (*self.input_size, *self.output_size):
             check_int("Height and width of a picture", value, 1, MAX_PICTURE)
         check_int("Positions of a window", self.positions, 1, _MAX_POSITIONS)

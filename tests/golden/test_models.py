@@ -6,6 +6,7 @@ import torch
 
 from evenstep.spec import Add, Conv, Dense, MaxPool, MultiThreshold, Rescale, SumPool, Weighted
 from evenstep_golden.layers import RPReLU
+from evenstep_golden.layers.wide import Wide
 from evenstep_golden.lower import lower
 from evenstep_golden.models import MODELS, Classifier, Perceptron, build_model
 from evenstep_golden.reference import first_mismatch, run
@@ -229,10 +230,23 @@ def test_what_cannot_be_lowered_is_refused_by_name(damage, message: str) -> None
 
 def test_wide_numbers_that_never_saw_data_are_refused() -> None:
     model = quantized("resnet8", "n2uq:2", "n2uq:2")
-    model.get_buffer("stages.0.0.join1.largest").zero_()
-    message = r"^Cannot evaluate stages\.0\.0\.join1 on integers: it must have seen finite values other than zero"
+    join = model.get_submodule("stages.0.0.join1")
+    assert isinstance(join, Wide)
+    join.forget()
+    message = r"^Cannot evaluate stages\.0\.0\.join1 on integers: it must have seen finite values, in training"
     with pytest.raises(ValueError, match=message):
         lower(model)
+
+
+def test_a_shortcut_that_only_saw_zeros_is_lowered() -> None:
+    """Of a network whose branches have died; what has seen nothing at all is refused."""
+    model = quantized("resnet8", "n2uq:2", "n2uq:2")
+    for name in ("stages.0.0.join1", "stages.1.0.join1"):
+        join = model.get_submodule(name)
+        assert isinstance(join, Wide)
+        join.forget()
+        join.observe(torch.zeros(2, 3))
+    check_equal(model, random_pixels(4, (1, 28, 28), seed=4))
 
 
 def test_a_slope_that_training_pushed_below_zero_is_zero() -> None:

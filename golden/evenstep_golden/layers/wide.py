@@ -16,6 +16,8 @@ __all__ = ["Add", "Wide"]
 _MEMORY = 0.999
 #: Largest numbers that fit, as a multiple of the largest seen: what lies above saturates.
 _MARGIN = 2.0
+#: In place of a magnitude, before any was seen: zero is one.
+_NONE = -1.0
 
 
 class Wide(nn.Module):
@@ -32,7 +34,7 @@ class Wide(nn.Module):
     Attributes
     ----------
     largest : scalar
-        Largest magnitude seen of late.
+        Largest magnitude seen of late; negative: none was.
     observing : bool
         Remember in evaluation too, for calibration.
     """
@@ -43,7 +45,11 @@ class Wide(nn.Module):
         super().__init__()
         self.bits = check_int("Bits of wide numbers", bits, 8, 32)
         self.observing = False
-        self.register_buffer("largest", torch.zeros(()))
+        self.register_buffer("largest", torch.tensor(_NONE))
+
+    def forget(self) -> None:
+        """Start anew, as if nothing had been seen."""
+        self.largest.fill_(_NONE)
 
     @torch.no_grad()
     def observe(self, *values: Tensor) -> None:
@@ -56,11 +62,13 @@ class Wide(nn.Module):
     def step(self, name: str) -> float:
         """Value of one unit, a power of two; raises `ValueError` where nothing, or no finite number, was seen."""
         largest = float(self.largest)
-        if not 0 < largest < math.inf:
+        if not 0 <= largest < math.inf:
             raise ValueError(
-                f"Cannot evaluate {name} on integers: it must have seen finite values other than zero, in training or "
-                "calibration, to know their size"
+                f"Cannot evaluate {name} on integers: it must have seen finite values, in training or calibration, to "
+                "know their size"
             )
+        if largest == 0:  # of zeros any step will do
+            return 1.0
         return 2.0 ** math.ceil(math.log2(_MARGIN * largest / (2 ** (self.bits - 1) - 1)))
 
     def forward(self, x: Any) -> Any:

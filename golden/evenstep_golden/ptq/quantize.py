@@ -248,7 +248,7 @@ def calibrate_activations(
         progress("activation ranges", done, len(quantizers))
 
     for module in wide:
-        module.largest.zero_()
+        module.forget()
         module.observing = True
     try:
         for _ in graph.evaluate(model, batches, visit=visit):

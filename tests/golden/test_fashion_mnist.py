@@ -16,8 +16,11 @@ from evenstep_golden.data import LABELS, Images, load_images
 from evenstep_golden.executor import run_qonnx
 from evenstep_golden.lower import lower
 from evenstep_golden.models import Classifier, build_model
+from evenstep_golden.precision import Method, Precision
 from evenstep_golden.reference import accuracy, count_differences, run
 from evenstep_golden.sample import checkpoint_path, network_path, sample_images, sample_network
+
+from .networks import quantized
 
 LAYERS = ("fc1", "fc2", "fc3", "last")
 
@@ -94,6 +97,27 @@ def test_evaluate_refuses_checkpoints_of_the_other_kind(tmp_path: Path) -> None:
         result = CliRunner().invoke(evaluate, [str(network_path()), "--images", "5", option, str(path)])
         assert isinstance(result.exception, ValueError)
         assert str(result.exception) == f"{path}: must be the checkpoint of a {kind}"
+
+
+def test_evaluate_refuses_checkpoints_and_images_of_other_networks(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("cnn.pt", "wide.pt", "few.pt")]
+    shapes = [("cnn", (1, 28, 28), 10), ("mlp-256", (1, 28, 27), 10), ("mlp-256", (1, 28, 28), 9)]
+    for file, (name, shape, classes) in zip(files, shapes, strict=True):
+        precision = Precision(Method.parse("lsq:2"), Method.parse("lsq:2")) if name == "cnn" else None
+        model = build_model(name, shape, classes) if precision is None else quantized(name, "lsq:2", "lsq:2")
+        save_checkpoint(Checkpoint(model, name, LABELS[:classes], precision=precision), file)
+    pictures = tmp_path / "data"
+    pictures.mkdir()
+    for part in ("train", "test"):
+        np.savez(pictures / f"{part}.npz", pixels=np.zeros((12, 1, 28, 28), np.uint8), labels=np.arange(12))
+    for options, message in (
+        (["--checkpoint", str(files[0])], f"{files[0]}: must be the checkpoint of fashion-mnist-mlp-256-w2a2, whose"),
+        (["--float", str(files[1])], f"{files[1]}: must take pictures of shape (1, 28, 28), not (1, 28, 27)"),
+        (["--float", str(files[2])], f"{files[2]}: must tell the 10 classes of the images apart, not 9"),
+        (["--dataset", "arrays", "--data", str(pictures)], "classes of the images apart, not 10"),
+    ):
+        result = CliRunner().invoke(evaluate, [str(network_path()), "--images", "5", *options])
+        assert isinstance(result.exception, ValueError) and message in str(result.exception), result.output
 
 
 def test_sample_reference_and_data_need_no_torch() -> None:

@@ -52,6 +52,18 @@ def _check_pair(path: Path, model: Any, network: Network) -> None:
         raise ValueError(f"{path}: must be the checkpoint of {network.name}, whose layers differ in {different}")
 
 
+def _check_inputs(path: Path, model: Any, pictures: Dataset) -> None:
+    """Raise `ValueError` where the model takes other pictures, or has fewer classes."""
+    if tuple(model.input_shape) != tuple(pictures.shape):
+        raise ValueError(f"{path}: must take pictures of shape {pictures.shape}, not {tuple(model.input_shape)}")
+    _check_classes(path, model.classes, pictures)
+
+
+def _check_classes(path: Path, outputs: int, pictures: Dataset) -> None:
+    if outputs < len(pictures.classes):
+        raise ValueError(f"{path}: must tell the {len(pictures.classes)} classes of the images apart, not {outputs}")
+
+
 def _qonnx_integers(path: Path) -> _Function:
     from evenstep_golden.executor import run_qonnx  # noqa: PLC0415  needs a package that nothing else does
 
@@ -103,6 +115,7 @@ def evaluate(
     inputs = int(np.prod(pictures.shape))
     if (loaded.inputs, loaded.input_bits) != (inputs, 8):
         raise ValueError(f"{network}: must take {inputs} inputs of 8 bits, not {loaded.inputs} of {loaded.input_bits}")
+    _check_classes(network, loaded.types()[loaded.layers[-1].name].channels, pictures)
     chosen = spread_indices(len(pictures), len(pictures) if images is None else images)
     count = len(chosen)
 
@@ -114,13 +127,16 @@ def evaluate(
     try:
         model = None if checkpoint is None else _load_model(checkpoint, quantized=True)
         if checkpoint is not None:
+            _check_inputs(checkpoint, model, pictures)
+            _check_pair(checkpoint, model, loaded)
             share = measure_top1(_float_results(model), pictures, chosen)
             click.echo(f"{checkpoint.name}: {100 * share:.2f} % (quantized, but computed with floats)")
         if whole is not None:
-            share = measure_top1(_float_results(_load_model(whole, quantized=False)), pictures, chosen)
+            original = _load_model(whole, quantized=False)
+            _check_inputs(whole, original, pictures)
+            share = measure_top1(_float_results(original), pictures, chosen)
             click.echo(f"{whole.name}: {100 * share:.2f} % (float)")
-        if checkpoint is not None and model is not None:
-            _check_pair(checkpoint, model, loaded)
+        if model is not None:
             _compared("torch", loaded, pictures, reference, _torch_integers(model), count)
         if qonnx:
             _compared("qonnx executor", loaded, pictures, reference, _qonnx_integers(network), min(qonnx, count))

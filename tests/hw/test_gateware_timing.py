@@ -39,6 +39,8 @@ from tests.refusals import refusal
         *[({"counter": "ecp5", "counter_registers": most}, min(most, 4) + 7, 11) for most in (1, 2, 3, 16)],
         ({"counter": "ecp5", "columns": 1, "lanes": 1, "weight_bits": 1, "act_bits": 1, "output_bits": 1}, 8, 4),
         ({"counter": "ecp5", "weight_bits": 4, "breakpoints": 1}, 2, 8),
+        ({"counter": "ecp5", "weight_bits": 4, "breakpoints": 1, "piecewise": "decoded"}, 7, 8),
+        ({"weight_bits": 4, "breakpoints": 1, "piecewise": "decoded"}, 2, 8),
     ],
 )
 def test_latencies(parameters: dict[str, Any], latency: int, tile: int) -> None:

@@ -182,6 +182,13 @@ _COUNTERS = [
         | {**_PICTURES, "rescale": True, "wide_depth": 1024, "wide_bits": 12, "threshold_style": "requantize"},
     ),
     ("axi-engine", {"counter": "ecp5", "columns": 2, "lanes": 8, **_TINY}),
+    # Decoders in front of carry chains, and sums of activations that wait for them.
+    ("array", {"counter": "ecp5", "rows": 2, "columns": 2, "lanes": 5, **_DECODED[4]} | {"max_weight_bits": 7}),
+    (
+        "engine",
+        {**_PICTURES, "counter": "ecp5", "columns": 2, "lanes": 6, "weight_bits": 3, "max_weight_bits": 6, "rows": 2}
+        | {"breakpoints": 1, "piecewise": "decoded", "rescale": True, "max_passes": 64, "constant_depth": 64},
+    ),
     *[("threshold", {"counter": "ecp5", **parameters}) for parameters in _THRESHOLDS if "lanes" not in parameters],
     ("drain", {"counter": "ecp5", "weight_bits": 3, "rows": 2}),
     ("packer", {"counter": "ecp5", "lanes": 5, "output_bits": 5}),

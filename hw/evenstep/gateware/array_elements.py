@@ -9,6 +9,7 @@ from amaranth.lib import data, stream
 
 from evenstep.gateware.count import PortableCounter
 from evenstep.gateware.counters.plans import create_chain_plan
+from evenstep.gateware.counters.portable import adder_levels
 from evenstep.gateware.element import ChainElement, Element, ProcessingElement, create_element
 from evenstep.gateware.timing import act_sum_landing, counter_latency, is_pipelined, landing_registers
 from evenstep.spec.geometry import Geometry
@@ -96,25 +97,27 @@ def add_elements(
             continue
         # An activation sum is a dot product with ones. A step that is not to be counted still shifts.
         acts, count = operands.acts(r, 0), operands.count[r]
-        if pipelined:
-            act_sum, delays = _create_act_sum(g, latency)
-            for stage in range(delays):
-                delayed = Signal(len(acts) + 1, name=f"act_sum_operands_{r}_{stage}", reset_less=True)
-                with m.If(control(r, -1).enable):
-                    m.d.sync += delayed.eq(Cat(acts, count))
-                acts, count = delayed[:-1], delayed[-1]
-            ones = count.replicate(g.lanes)
-        else:
-            counter = PortableCounter(lanes=g.lanes, weight_bits=1, act_bits=g.act_bits, latency=latency)
-            act_sum = ProcessingElement(counter, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step)
+        act_sum, delays = _create_act_sum(g, latency)
+        for stage in range(delays):
+            delayed = Signal(len(acts) + 1, name=f"act_sum_operands_{r}_{stage}", reset_less=True)
+            with m.If(control(r, -1).enable):
+                m.d.sync += delayed.eq(Cat(acts, count))
+            acts, count = delayed[:-1], delayed[-1]
+        ones: Value = count.replicate(g.lanes)
+        if not pipelined:
             acts, ones = Mux(count, acts, 0), Const(-1, g.lanes)
         act_sums.append(add(f"row_sum_{r}", act_sum, acts, ones, control(r, -1)))
     return sums, act_sums
 
 
-def _create_act_sum(g: Geometry, latency: int) -> tuple[ChainElement, int]:
+def _create_act_sum(g: Geometry, latency: int) -> tuple[Element, int]:
     """Element of activation sums, with registers for its stages, and how many more have to stand in front of it."""
     sizes: Any = {"lanes": g.lanes, "weight_bits": 1, "act_bits": g.act_bits}
+    if not is_pipelined(g):
+        own = min(latency, 1 + adder_levels(**sizes))
+        counter = PortableCounter(**sizes, latency=own)
+        element = ProcessingElement(counter, accumulator_bits=g.accumulator_bits, digit_step=g.digit_step)
+        return element, latency - own
     stages = create_chain_plan(**sizes, accumulator_bits=g.accumulator_bits).stages
     landing = act_sum_landing(g)
     own = min(latency - landing, stages)

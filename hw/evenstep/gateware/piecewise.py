@@ -34,7 +34,8 @@ class PiecewiseCounter(wiring.Component):
     act_bits : int
         A, 1 to 8.
     latency : int
-        Pipeline registers between inputs and counts, 0 or 1. Throughput is one set of counts per enabled cycle.
+        Pipeline registers between inputs and counts, 0 or 1; of decoded weights, whose counter is a plain one, as many
+        as that has places for. Throughput is one set of counts per enabled cycle.
     strategy : str
         Structure that counts ones, one of `evenstep.spec.COUNTERS`.
 
@@ -61,8 +62,12 @@ class PiecewiseCounter(wiring.Component):
         self.lane = lane
         self.lanes = check_int("Lanes", lanes, 1, 1024)
         self.act_bits = check_int("Activation bits", act_bits, 1, 8)
-        self.latency = check_int("Counter latency", latency, 0, 1)
         self.strategy = strategy
+        if lane.decodes:
+            self.latency = latency  # its counter knows how much there is room for
+            self._decoded = self._create_counter(lane.count_bits)
+        else:
+            self.latency = check_int("Counter latency", latency, 0, 1)
         top = lanes * (2**act_bits - 1)
         largest = (2**lane.magnitude_bits - 1) * top
         outer = [signed(signed_bits(-largest, largest)), signed(signed_bits(-top, top))] * lane.breakpoints
@@ -86,8 +91,8 @@ class PiecewiseCounter(wiring.Component):
         lane = self.lane
         codes = [self.weights.word_select(k, lane.bits) for k in range(self.lanes)]
 
-        def count(name: str, weights: list[Value], bits: int) -> Value:
-            m.submodules[name] = counter = self._create_counter(bits)
+        def count(name: str, weights: list[Value], counter: Counter) -> Value:
+            m.submodules[name] = counter
             m.d.comb += [
                 counter.acts.eq(self.acts),
                 counter.weights.eq(Cat(weights)),
@@ -96,20 +101,21 @@ class PiecewiseCounter(wiring.Component):
             return counter.count
 
         if lane.decodes:
-            m.d.comb += self.counts[0].eq(count("all", [decode_lane(lane, code) for code in codes], lane.count_bits))
+            m.d.comb += self.counts[0].eq(count("all", [decode_lane(lane, code) for code in codes], self._decoded))
             return m
 
         magnitude_bits = lane.magnitude_bits
-        total = count("all", [code[: lane.weight_bits] for code in codes], lane.weight_bits)
+        create = self._create_counter
+        total = count("all", [code[: lane.weight_bits] for code in codes], create(lane.weight_bits))
         for region in range(1, lane.breakpoints + 1):
             here = [code[lane.weight_bits :] == region for code in codes]
             low = [
                 code[:magnitude_bits] & mask.replicate(magnitude_bits) for code, mask in zip(codes, here, strict=True)
             ]
             negative = [~code[magnitude_bits] & mask for code, mask in zip(codes, here, strict=True)]
-            t = count(f"magnitudes{region}", low, magnitude_bits)
-            n = count(f"negatives{region}", negative, 1)
-            a = count(f"members{region}", here, 1)
+            t = count(f"magnitudes{region}", low, create(magnitude_bits))
+            n = count(f"negatives{region}", negative, create(1))
+            a = count(f"members{region}", here, create(1))
             m.d.comb += [
                 self.counts[2 * region - 1].eq(t + n - (n << magnitude_bits)),
                 self.counts[2 * region].eq(a - (n << 1)),

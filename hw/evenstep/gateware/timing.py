@@ -100,12 +100,15 @@ def region_read_cycles(geometry: Geometry) -> int:
 
 def counter_latency(geometry: Geometry) -> int:
     """Registers between the operands of the array and its accumulators: one behind the count. Of carry chains there are
-    more; with the counter for iCE40 another half way, as operands come from the edges of the device.
+    more, and where these count decoded weights, one behind the decoders; with the counter for iCE40 another half way,
+    as operands come from the edges of the device.
     """
     g = geometry
     if is_pipelined(g):
         stages = max(1, create_chain_plan(g.lanes, g.weight_bits, g.act_bits, g.accumulator_bits).stages)
         return 2 + min(stages, g.counter_registers or stages) + landing_registers(g)
+    if g.counter == "ecp5" and g.lane.decodes:
+        return 1 + create_chain_plan(g.lanes, g.lane.count_bits, g.act_bits).stages
     if g.counter != "ice40" or g.lane.breakpoints:
         return 1
     return min(2, 1 + array_adder_plan(g).stages)

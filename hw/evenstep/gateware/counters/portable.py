@@ -5,10 +5,15 @@ from amaranth.hdl import Module, Signal, Value
 from evenstep.gateware.counters.counter import Counter
 from evenstep.spec.encoding import unsigned_bits
 
-__all__ = ["PortableCounter"]
+__all__ = ["PortableCounter", "adder_levels"]
 
 # A value with its largest possible number, so that every adder is exactly as wide as its sum can get.
 Term = tuple[Value, int]
+
+
+def adder_levels(lanes: int, weight_bits: int, act_bits: int) -> int:
+    """Levels of adders that such a counter has, behind each of which, and in front, there may be a register."""
+    return (lanes - 1).bit_length() + (weight_bits * act_bits - 1).bit_length()
 
 
 class PortableCounter(Counter):
@@ -20,17 +25,12 @@ class PortableCounter(Counter):
 
     @property
     def max_latency(self) -> int:
-        return self._levels + 1
-
-    @property
-    def _levels(self) -> int:
-        pairs = self.weight_bits * self.act_bits
-        return (self.lanes - 1).bit_length() + (pairs - 1).bit_length()
+        return 1 + adder_levels(self.lanes, self.weight_bits, self.act_bits)
 
     def elaborate(self, platform):
         m = Module()
         # After which of the levels, the ANDs being level 0, a register stands: the last one first.
-        levels = self._levels + 1
+        levels = self.max_latency
         registered = {round((stage + 1) * levels / self.latency) - 1 for stage in range(self.latency)}
 
         def register(groups: list[list[Term]], level: int) -> list[list[Term]]:

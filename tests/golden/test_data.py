@@ -203,7 +203,7 @@ def test_missing_packages_are_named(module: str, arguments: str, message: str) -
 def test_arrays(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     np.savez_compressed(tmp_path / "train.npz", pixels=pixels, labels=np.array([2, 0, 1], ">i4"))
-    np.savez(tmp_path / "test.npz", pixels=np.asfortranarray(pixels), labels=[1, 1, 1], classes=["cat", "dög"])
+    np.savez(tmp_path / "test.npz", pixels=np.asfortranarray(pixels), labels=[1, 1, 1], classes=["cat", "dög", "emu"])
     train, test = load_arrays(tmp_path, "train"), load_data("arrays", "test", tmp_path)
     for images in (train, test):
         np.testing.assert_array_equal(images.batch(range(3)), pixels.reshape(3, *expected))
@@ -212,8 +212,25 @@ def test_arrays(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, int
         [0] * 9, np.random.default_rng(0)
     )
     assert (moved != moved[0]).any() == (expected[2] > 1)
-    assert train.labels.tolist() == [2, 0, 1] and train.classes == ("0", "1", "2")
-    assert test.labels.tolist() == [1, 1, 1] and test.classes == ("cat", "dög")
+    assert train.labels.tolist() == [2, 0, 1] and test.labels.tolist() == [1, 1, 1]
+    assert train.classes == test.classes == ("cat", "dög", "emu")
+
+
+def test_arrays_to_train_and_to_test_with_have_the_same_classes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "test.npz", pixels=PIXELS, labels=ONES)
+    assert load_arrays(tmp_path, "test").classes == ("0", "1")
+    np.savez(tmp_path / "train.npz", pixels=PIXELS, labels=ONES * 4)
+    assert load_arrays(tmp_path, "train").classes == load_arrays(tmp_path, "test").classes == tuple("01234")
+    np.savez(tmp_path / "train.npz", pixels=PIXELS, labels=ONES, classes=["cat", "dog"])
+    np.savez(tmp_path / "test.npz", pixels=PIXELS, labels=ONES, classes=["dog", "cat"])
+    with pytest.raises(
+        ValueError, match=r"test\.npz must name the classes of .*train\.npz, \('cat', 'dog'\), not \('dog', 'cat'\)$"
+    ):
+        load_arrays(tmp_path, "train")
+    np.savez(tmp_path / "test.npz", pixels=PIXELS, labels=ONES * 2)
+    assert len(load_arrays(tmp_path, "train")) == 3
+    with pytest.raises(ValueError, match=r"test\.npz must be .*: Labels must be from 0 to 1, not 2$"):
+        load_arrays(tmp_path, "test")
 
 
 def pack(**arrays: Any) -> bytes:

@@ -14,6 +14,8 @@ import math
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from evenstep_golden.data.augment import Augmentation
 from evenstep_golden.data.dataset import PARTS
 from evenstep_golden.data.images import Images
 
-__all__ = ["MAX_BYTES", "MAX_CLASSES", "load_arrays", "read_arrays"]
+__all__ = ["MAX_BYTES", "MAX_CLASSES", "load_arrays"]
 
 #: Bytes that an array may have: 8 GiB, about 57,000 pictures of 3 x 224 x 224 or 2.8 million of 3 x 32 x 32.
 MAX_BYTES = 8 << 30
@@ -49,15 +51,10 @@ _DAMAGE = (
 
 
 def load_arrays(folder: str | Path, part: str, *, augmentation: Augmentation | None = None) -> Images:
-    """Load ``train.npz`` or ``test.npz`` from `folder`; see `read_arrays`."""
-    check_choice("Part", part, PARTS)
-    return read_arrays(Path(folder) / f"{part}.npz", augmentation=augmentation)
+    """Load ``train.npz`` or ``test.npz`` from `folder`, files of ``pixels``, ``labels`` and, optionally, ``classes``.
 
-
-def read_arrays(path: str | Path, *, augmentation: Augmentation | None = None) -> Images:
-    """Read an .npz file of ``pixels``, ``labels`` and, optionally, ``classes``, as the module's text describes them.
-
-    Without ``classes``, classes are named "0", "1", ... up to the largest label.
+    Both files have the same classes, or a label would not mean the same: those that either one names. Where none does,
+    they are "0", "1", ... up to the largest label of both. A folder may hold one of them alone.
 
     Parameters
     ----------
@@ -69,30 +66,58 @@ def read_arrays(path: str | Path, *, augmentation: Augmentation | None = None) -
     OSError
         The file cannot be read.
     ValueError
-        It is no such file, or larger than `MAX_BYTES` allows.
+        One of both is no such file, or larger than `MAX_BYTES` allows, or they name different classes.
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = archive.namelist()
-                for name in ("pixels", "labels"):
-                    if f"{name}.npy" not in members:
-                        raise ValueError(f"it has no array {name!r}")
-                pixels = _pictures(_read(archive, "pixels", "u", itemsize=1, max_bytes=MAX_BYTES))
-                labels = _read(archive, "labels", "iu", itemsize=8, max_bytes=MAX_BYTES)
-                if labels.shape != pixels.shape[:1]:
-                    raise ValueError(f"labels must have shape {pixels.shape[:1]}, not {labels.shape}")
-                return Images(pixels, labels, _classes(archive, labels), augmentation or Augmentation())
-        except _DAMAGE as error:
-            raise ValueError(f"{path} must be an .npz file of pixels and labels, which it is not: {error}") from error
+    check_choice("Part", part, PARTS)
+    paths = {one: Path(folder) / f"{one}.npz" for one in PARTS}
+    with _opened(paths[part]) as archive:
+        pixels = _pictures(_read(archive, "pixels", "u", itemsize=1, max_bytes=MAX_BYTES))
+        labels = _labels(archive)
+        if labels.shape != pixels.shape[:1]:
+            raise ValueError(f"labels must have shape {pixels.shape[:1]}, not {labels.shape}")
+    named, largest = {}, 0
+    for one, path in paths.items():
+        if one == part or path.exists():
+            with _opened(path) as archive:
+                named[one] = _names(archive)
+                largest = max(largest, int(_labels(archive).max()))
+    names = {one for one in named.values() if one is not None}
+    if len(names) > 1:
+        raise ValueError(
+            f"{paths['test']} must name the classes of {paths['train']}, {named['train']}, not {named['test']}"
+        )
+    # A label of 2^62 must not name as many classes.
+    classes = names.pop() if names else tuple(str(label) for label in range(min(largest + 1, MAX_CLASSES)))
+    with _blaming(paths[part]):
+        return Images(pixels, labels, classes, augmentation or Augmentation())
 
 
-def _classes(archive: zipfile.ZipFile, labels: np.ndarray) -> tuple[str, ...]:
-    """Names of the classes, or numbers up to the largest label."""
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ValueError(f"{path} must be an .npz file of pixels and labels, which it is not: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    with path.open("rb") as file, _blaming(path), zipfile.ZipFile(file) as archive:
+        members = archive.namelist()
+        for name in ("pixels", "labels"):
+            if f"{name}.npy" not in members:
+                raise ValueError(f"it has no array {name!r}")
+        yield archive
+
+
+def _labels(archive: zipfile.ZipFile) -> np.ndarray:
+    return _read(archive, "labels", "iu", itemsize=8, max_bytes=MAX_BYTES)
+
+
+def _names(archive: zipfile.ZipFile) -> tuple[str, ...] | None:
+    """Names of the classes, if the file has some."""
     if "classes.npy" not in archive.namelist():
-        # A label of 2^62 must not name as many classes.
-        return tuple(str(label) for label in range(min(max(int(labels.max()), 0) + 1, MAX_CLASSES)))
+        return None
     classes = _read(archive, "classes", "U", itemsize=_NAME_BYTES, max_bytes=_NAME_BYTES * MAX_CLASSES)
     if classes.ndim != 1 or len(classes) > MAX_CLASSES:
         raise ValueError(f"classes must have shape (n,), at most {MAX_CLASSES}, not {classes.shape}")
